@@ -1,0 +1,1 @@
+"""Reading a photo: the network, its checkpoint, calibrated probabilities and the finding."""
