@@ -1,0 +1,72 @@
+"""How sure a figure is: bootstrap over groups, and Wilson's interval for a share."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+CONFIDENCE: Final = 0.95
+_NORMAL_QUANTILE: Final = 1.959963984540054  # two-sided 95 %
+
+
+def group_resamples(
+    group: Sequence[str], *, resamples: int, seed: int, at_once: int
+) -> Iterator[NDArray[np.float64]]:
+    """Draw whole groups with replacement, as often as there are groups, `resamples` times.
+
+    Photos of one patient are alike, so drawing photos one by one would make intervals too
+    narrow (cluster bootstrap; Field and Welsh, 2007).
+
+    Args:
+        group: (n,) the group of each photo.
+        resamples: how many draws.
+        seed: the same seed gives the same draws, however many are made at once.
+        at_once: how many draws to hold in memory together.
+
+    Yields:
+        (n, r) how often each photo was drawn, with r at most `at_once`; the r add up to
+        `resamples`.
+    """
+    _, index = np.unique(np.asarray(group, dtype=object).astype(str), return_inverse=True)
+    groups = int(index.max()) + 1 if len(index) else 0
+    generator = np.random.default_rng(seed)
+    for start in range(0, resamples, at_once):
+        draws = min(at_once, resamples - start)
+        counts = np.empty((groups, draws))
+        for draw in range(draws):
+            drawn = generator.integers(0, groups, size=groups)
+            counts[:, draw] = np.bincount(drawn, minlength=groups)
+        yield counts[index]
+
+
+def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | None:
+    """The central 95 % of the resampled values (Efron's percentile interval).
+
+    Returns None when the figure could not be computed in more than one resample in twenty: an
+    interval from the lucky ones would flatter.
+    """
+    defined = values[np.isfinite(values)]
+    if len(values) == 0 or len(defined) < CONFIDENCE * len(values):
+        return None
+    tail = (1 - CONFIDENCE) / 2
+    low, high = np.quantile(defined, [tail, 1 - tail])
+    return float(low), float(high)
+
+
+def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
+    """Wilson's 95 % score interval for a share (Wilson, 1927); never zero wide, never beyond 0 or 1.
+
+    >>> [round(bound, 2) for bound in wilson_interval(13, 16)]
+    [0.57, 0.93]
+
+    Raises:
+        ValueError: no trials, or more successes than trials.
+    """
+    if not 0 <= successes <= trials or trials <= 0:
+        raise ValueError(f"{successes} successes of {trials} trials is no share")
+    share, z2 = successes / trials, _NORMAL_QUANTILE**2
+    centre = (share + z2 / (2 * trials)) / (1 + z2 / trials)
+    half = _NORMAL_QUANTILE * np.sqrt(share * (1 - share) / trials + z2 / (4 * trials**2))
+    half /= 1 + z2 / trials
+    return max(0.0, float(centre - half)), min(1.0, float(centre + half))
