@@ -1,0 +1,29 @@
+"""What can go wrong when a photo is read, said so that the reader knows what to do next."""
+
+
+class CalcinosisError(Exception):
+    """Something the user can mend.
+
+    Attributes:
+        code: a short name that programs can rely on, such as `not_an_image`.
+        name: the file it happened with, as the user named it; empty when there is none.
+        message: what is wrong and what to do, without the file's name.
+    """
+
+    def __init__(self, code: str, message: str, *, name: str = "") -> None:
+        super().__init__(f"{name}: {message}" if name else message)
+        self.code = code
+        self.name = name
+        self.message = message
+
+
+class PhotoError(CalcinosisError):
+    """A file that cannot be read as a photo."""
+
+
+class CheckpointError(CalcinosisError):
+    """A checkpoint that is missing, damaged or made for something else."""
+
+
+class BackboneError(CalcinosisError):
+    """A backbone that is unknown, not installed or of the wrong kind."""

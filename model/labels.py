@@ -1,0 +1,15 @@
+"""The label set."""
+
+from collections.abc import Sequence
+from typing import Final
+
+OTHER: Final = "other"
+"""The background label: every photograph that shows none of the conditions."""
+
+LABELS: Final = ("calcinosis_cutis", "gouty_tophus", "milium", OTHER)
+"""The labels of this project, in the order of every table and tensor."""
+
+
+def conditions(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels that name a condition: all but `other`."""
+    return tuple(label for label in labels if label != OTHER)

@@ -1,0 +1,151 @@
+"""Opening a stranger's file as a photo: one safe way in, for the app, the command line and training.
+
+A photo is opened once, oriented, in sRGB, and without metadata: no place, time, device, comment or
+embedded thumbnail survives.
+"""
+
+import io
+import warnings
+from pathlib import Path
+from typing import Final
+
+import numpy as np
+from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+
+from model.errors import PhotoError
+
+FORMATS: Final = ("JPEG", "PNG", "WEBP")
+MAX_BYTES: Final = 30 * 1024 * 1024
+MAX_PIXELS: Final = 40_000_000
+
+# Pillow only warns of a picture between one and two times its own cap; here it is an error too.
+warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
+
+# What Pillow's own fuzz test lets a decoder raise (Tests/oss-fuzz in its repository).
+_DECODER_ERRORS: Final = (
+    OSError,
+    SyntaxError,
+    MemoryError,
+    ValueError,
+    NotImplementedError,
+    OverflowError,
+    Image.DecompressionBombError,
+    Image.DecompressionBombWarning,
+)
+
+_SIGNATURES: Final = (
+    (0, b"GIF8", "a GIF"),
+    (0, b"BM", "a BMP"),
+    (0, b"II*\0", "a TIFF"),
+    (0, b"MM\0*", "a TIFF"),
+    (4, b"ftyp", "a HEIC, AVIF or video file"),
+    (0, b"%PDF", "a PDF"),
+    (128, b"DICM", "a DICOM file"),
+)
+
+
+def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.Image:
+    """Open a photo safely.
+
+    Args:
+        source: a path, or the bytes of a file.
+        name: what to call the file in an error; the path itself unless given.
+
+    Returns:
+        An RGB picture of 8 bits a channel, upright, in sRGB, that carries no metadata.
+        Transparent parts are laid over white.
+
+    Raises:
+        PhotoError: with the code `missing`, `folder`, `unreadable`, `empty`, `too_large`,
+            `unsupported_format`, `not_an_image`, `animated` or `damaged`.
+    """
+    name = name if name is not None else ("the photo" if isinstance(source, bytes) else str(source))
+    content = source if isinstance(source, bytes) else _read(Path(source), name)
+    if not content:
+        raise PhotoError("empty", "the file is empty; export or copy the photo again", name=name)
+    if len(content) > MAX_BYTES:
+        raise _too_large(name)
+    try:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+            if picture.width * picture.height > MAX_PIXELS:
+                raise _too_large(name)
+            if getattr(picture, "is_animated", False):
+                raise PhotoError(
+                    "animated", "is animated; save one frame as JPEG or PNG", name=name
+                )
+            picture.load()
+            return _upright_srgb(picture)
+    except UnidentifiedImageError:
+        raise _unidentified(content, name) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _too_large(name) from None
+    except _DECODER_ERRORS:
+        raise PhotoError(
+            "damaged", "the picture is damaged or cut short; export or copy it again", name=name
+        ) from None
+
+
+def _read(path: Path, name: str) -> bytes:
+    try:
+        if path.is_dir():
+            raise PhotoError("folder", "is a folder; name the photos in it", name=name)
+        if path.stat().st_size > MAX_BYTES:
+            raise _too_large(name)
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise PhotoError("missing", "there is no such file; check the name", name=name) from None
+    except (OSError, ValueError):
+        raise PhotoError(
+            "unreadable", "the file cannot be read; check its name and permissions", name=name
+        ) from None
+
+
+def _too_large(name: str) -> PhotoError:
+    return PhotoError(
+        "too_large",
+        f"is larger than {MAX_BYTES // 1024**2} MiB or {MAX_PIXELS // 10**6} megapixels; "
+        "crop it to the lesion or save it smaller",
+        name=name,
+    )
+
+
+def _unidentified(content: bytes, name: str) -> PhotoError:
+    for offset, signature, kind in _SIGNATURES:
+        if content[offset : offset + len(signature)] == signature:
+            return PhotoError(
+                "unsupported_format", f"is {kind}; save it as JPEG, PNG or WebP", name=name
+            )
+    return PhotoError(
+        "not_an_image", "is not a picture; give a photo as JPEG, PNG or WebP", name=name
+    )
+
+
+def _upright_srgb(picture: Image.Image) -> Image.Image:
+    profile = picture.info.get("icc_profile")
+    upright = ImageOps.exif_transpose(picture)
+    if upright.mode.startswith(("I", "F")):  # 16 bits of grey: Pillow would clip, not scale
+        deep = np.asarray(upright, dtype=np.float64)
+        upright = Image.fromarray((deep / 257).clip(0, 255).round().astype(np.uint8))
+        profile = None
+    if "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
+        transparent = upright.convert("RGBA")
+        upright = Image.new("RGB", transparent.size, "white")
+        upright.paste(transparent, mask=transparent.getchannel("A"))
+    if profile:
+        upright = _to_srgb(upright, profile)
+    # A fresh picture, so that nothing of the file's metadata comes along.
+    return Image.frombytes("RGB", upright.size, upright.convert("RGB").tobytes())
+
+
+def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
+    """Apply an embedded colour profile; one that is broken or of another mode is left aside."""
+    try:
+        converted = ImageCms.profileToProfile(
+            picture,
+            ImageCms.ImageCmsProfile(io.BytesIO(profile)),
+            ImageCms.createProfile("sRGB"),
+            outputMode="RGB",
+        )
+    except (ImageCms.PyCMSError, OSError, ValueError):
+        return picture
+    return converted if converted is not None else picture

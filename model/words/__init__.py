@@ -1,0 +1,54 @@
+"""What the reader of a photo is told: one table of strings a language."""
+
+import tomllib
+from collections.abc import Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+_TABLES: Final = Path(__file__).parent
+
+
+class Words:
+    """The strings of one language, with the small joins that sentences need."""
+
+    def __init__(self, table: dict[str, Any]) -> None:
+        self.table = table
+
+    def __call__(self, key: str, **values: str | int) -> str:
+        """The string at a dotted key, with its places filled in; KeyError if there is none."""
+        node: Any = self.table
+        for part in key.split("."):
+            node = node[part]
+        return str(node).format(**values)
+
+    def label(self, label: str) -> str:
+        """The label as it stands in a sentence: `gouty_tophus` gives `gouty tophus`."""
+        known = self.table["labels"].get(label)
+        return known["name"] if known else label.replace("_", " ")
+
+    def settle(self, label: str) -> str:
+        """What would settle whether it is this label; general for a label of the user's own."""
+        known = self.table["labels"].get(label)
+        return known["settle"] if known else self("unknown_label.settle", label=self.label(label))
+
+    def listing(self, labels: Sequence[str], join: str = "and") -> str:
+        """The labels as an enumeration: `milium, gouty tophus and something else`."""
+        names = [self.label(label) for label in labels]
+        if len(names) < 2:
+            return "".join(names)
+        return f"{', '.join(names[:-1])} {self.table[join]} {names[-1]}"
+
+
+def languages() -> tuple[str, ...]:
+    """The codes of the languages there are tables for, English first."""
+    codes = sorted(path.stem for path in _TABLES.glob("*.toml"))
+    return ("en", *(code for code in codes if code != "en"))
+
+
+@cache
+def words(language: str = "en") -> Words:
+    """The strings of a language, by its code; a ValueError names the codes there are."""
+    if language not in languages():
+        raise ValueError(f"no words in {language!r}; there are: {', '.join(languages())}")
+    return Words(tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8")))
