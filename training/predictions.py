@@ -2,6 +2,7 @@
 
 import csv
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -121,7 +122,7 @@ def _check(table: Predictions) -> None:
                 "bad_length", f"`{name}` has shape {shape}; {(rows, width)} is needed"
             )
     if len(set(table.file)) != rows:
-        twice = next(f for i, f in enumerate(table.file) if f in set(table.file[:i]))
+        twice = Counter(table.file).most_common(1)[0][0]
         raise PredictionsError("listed_twice", "is listed twice; keep one row a photo", name=twice)
 
     def refuse_first(bad: NDArray[np.bool_], code: str, message: str) -> None:
