@@ -127,15 +127,22 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
     rows = list(rows)
     columns = [*REQUIRED, *(name for name in OPTIONAL if any(_filled(row, name) for row in rows))]
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
+    records = [
+        [
+            *("" if (value := getattr(row, name)) is None else str(value) for name in columns),
+            *(row.extra.get(name, "") for name in extra),
+        ]
+        for row in rows
+    ]
+    # Before Python 3.13 the writer leaves a lone carriage return unquoted, and readers end the row.
+    returns = any("\r" in value for record in records for value in record)
+    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow([*columns, *extra])
-            for row in rows:
-                known = ["" if (v := getattr(row, name)) is None else v for name in columns]
-                writer.writerow([*known, *(row.extra.get(name, "") for name in extra)])
+            writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
+            writer.writerows([[*columns, *extra], *records])
         partial.replace(path)
     except OSError as error:
         raise ManifestError(
