@@ -1,0 +1,44 @@
+"""One adapter a set: from its own files below a folder to manifest rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import MappingProxyType
+
+from data.errors import DataError
+from data.sources import ddi, dermnet, fitzpatrick17k, folders, isic, pad_ufes_20, scin, sd198
+from data.sources.building import BuildResult, LeftOut, write_build
+
+ADAPTERS: Mapping[str, Callable[[Path], BuildResult]] = MappingProxyType(
+    {
+        "fitzpatrick17k": fitzpatrick17k.build,
+        "fitzpatrick17k_c": fitzpatrick17k.build_cleaned,
+        "scin": scin.build,
+        "dermnet": dermnet.build,
+        "sd198": sd198.build,
+        "ddi": ddi.build,
+        "pad_ufes_20": pad_ufes_20.build,
+        "isic": isic.build,
+        "own": folders.build,
+    }
+)
+
+
+def build(set_name: str, root: Path) -> BuildResult:
+    """Manifest rows of a set whose files lie below a folder.
+
+    Raises:
+        DataError: code `unknown_set` when there is no adapter, else what the adapter raises.
+    """
+    adapter = ADAPTERS.get(set_name)
+    if adapter is None:
+        raise DataError(
+            "unknown_set",
+            f"there is no adapter for this set; there is one for {', '.join(ADAPTERS)}",
+            name=set_name,
+        )
+    return adapter(root)
+
+
+__all__ = ["ADAPTERS", "BuildResult", "LeftOut", "build", "write_build"]

@@ -1,0 +1,269 @@
+"""What every adapter shares: finding photos below a folder, and turning what a set says into manifest rows."""
+
+from __future__ import annotations
+
+import csv
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from data.curation import Decision, Taxonomy, default_taxonomy
+from data.errors import DataError
+from data.manifest import Row, write_manifest
+
+PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+_NAMED_IN_A_NOTE = 8
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """A photo as its set describes it, before curation.
+
+    Attributes:
+        file: path below the root, or empty when the photo is not there.
+        expected: what was looked for, to name the photo when it is missing.
+        source_label: what the set calls it.
+        group: what ties photos of one patient, case or lesion together, without the set's name.
+        weights: condition to weight, where annotators named several; then `source_label` is not
+            asked.
+        folder: the folder in the photo's link, where there is one.
+        columns: the set's own columns that decide about quality.
+        extra: further manifest columns.
+    """
+
+    file: str
+    expected: str
+    source_label: str
+    group: str
+    weights: Mapping[str, float] | None = None
+    folder: str = ""
+    skin_tone: str = ""
+    licence: str = ""
+    url: str = ""
+    columns: Mapping[str, str] = field(default_factory=dict)
+    extra: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """A photo that the manifest does not hold, and why."""
+
+    file: str
+    source_label: str
+    reason: str
+
+
+@dataclass(frozen=True)
+class BuildResult:
+    """Manifest rows of a set, what is missing on disk, what curation dropped, and remarks."""
+
+    rows: list[Row]
+    missing: list[LeftOut]
+    dropped: list[LeftOut]
+    notes: list[str]
+
+
+class PhotoIndex:
+    """The photos below a folder, to be found by path, name or stem, whatever the case.
+
+    Links to folders are not followed, so a circle of links does no harm; a link to a file counts
+    only when the file lies below the root.
+
+    Raises:
+        DataError: code `missing_root` when there is no such folder.
+    """
+
+    def __init__(self, root: Path) -> None:
+        if not root.is_dir():
+            raise DataError(
+                "missing_root",
+                "is no folder; name the folder that holds the photos",
+                name=str(root),
+            )
+        self.files: list[str] = []
+        top = root.resolve()
+        for folder, folders, names in os.walk(root, followlinks=False):
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(names):
+                path = Path(folder, name)
+                if name.startswith(".") or path.suffix.casefold() not in PHOTO_SUFFIXES:
+                    continue
+                if path.is_symlink() and not _lies_below(path, top):
+                    continue
+                self.files.append(path.relative_to(root).as_posix())
+        self._by_path = {_key(file): file for file in self.files}
+        self._by_name: dict[str, str] = {}
+        self._by_stem: dict[str, str] = {}
+        for file in self.files:
+            self._by_name.setdefault(_key(Path(file).name), file)
+            self._by_stem.setdefault(_key(Path(file).stem), file)
+
+    def find(self, name: str) -> str:
+        """The path below the root of the photo that goes by this path, name or stem, or ""."""
+        key = _key(name)
+        last = key.rsplit("/", 1)[-1]
+        return (
+            self._by_path.get(key)
+            or self._by_name.get(last)
+            or self._by_stem.get(last)
+            or self._by_stem.get(
+                _key(Path(last).stem) if Path(last).suffix in PHOTO_SUFFIXES else ""
+            )
+            or ""
+        )
+
+
+def _key(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
+
+
+def _lies_below(path: Path, top: Path) -> bool:
+    try:
+        return path.resolve(strict=True).is_relative_to(top)
+    except (OSError, RuntimeError):
+        return False
+
+
+def curate(
+    candidates: Iterable[Candidate],
+    source: str,
+    *,
+    rules_of: str = "",
+    taxonomy: Taxonomy | None = None,
+    notes: Sequence[str] = (),
+) -> BuildResult:
+    """Turn candidates into rows: the taxonomy decides, the absent and the dropped are listed.
+
+    Args:
+        candidates: the photos as their set describes them.
+        source: the name that goes into the manifest's `source` and before each `group`.
+        rules_of: whose own rules of the taxonomy hold, when not the source's.
+        taxonomy: the table; the one that ships with the project by default.
+        notes: what the adapter has to say itself.
+    """
+    table = taxonomy or default_taxonomy()
+    rules = rules_of or source
+    rows: list[Row] = []
+    missing: list[LeftOut] = []
+    dropped: list[LeftOut] = []
+    unlisted: Counter[str] = Counter()
+    disagreeing: Counter[str] = Counter()
+    taken: set[str] = set()
+    twice = 0
+    for photo in candidates:
+        decision = _decide(photo, rules, table)
+        name = photo.file or photo.expected
+        if decision.rule == "default":
+            unlisted[photo.source_label] += 1
+        if photo.folder and table.agrees(photo.source_label, photo.folder) is False:
+            disagreeing[photo.source_label] += 1
+        if decision.dropped:
+            dropped.append(LeftOut(name, photo.source_label, decision.reason))
+        elif not photo.file:
+            missing.append(LeftOut(name, photo.source_label, "not below the root folder"))
+        elif photo.file in taken:
+            twice += 1
+        else:
+            taken.add(photo.file)
+            rows.append(_row(photo, decision, source))
+    remarks = [*notes]
+    if twice:
+        remarks.append(f"{twice} rows name a photo that an earlier row already has; left out")
+    if unlisted:
+        remarks.append(
+            f"{unlisted.total()} photos under {len(unlisted)} names that the taxonomy does not "
+            f"list were taken as other, distant: {_named(unlisted)}"
+        )
+    if disagreeing:
+        remarks.append(
+            f"{disagreeing.total()} photos whose label disagrees with the folder in their link: "
+            f"{_named(disagreeing)}"
+        )
+    return BuildResult(rows, missing, dropped, remarks)
+
+
+def _decide(photo: Candidate, rules: str, table: Taxonomy) -> Decision:
+    poor = table.quality(rules, photo.columns)
+    if poor is not None:
+        return poor
+    if photo.weights is not None:
+        return table.decide_weighted(photo.weights, set_name=rules)
+    return table.decide(photo.source_label, set_name=rules, folder=photo.folder)
+
+
+def _row(photo: Candidate, decision: Decision, source: str) -> Row:
+    extra = {"curation": f"{decision.rule}: {decision.reason}"}
+    if photo.folder:
+        extra["folder"] = photo.folder
+    return Row(
+        file=photo.file,
+        label=decision.label,
+        source=source,
+        group=f"{source}:{photo.group}",
+        source_label=photo.source_label,
+        kind=decision.kind,
+        skin_tone=photo.skin_tone,
+        licence=photo.licence,
+        url=photo.url,
+        extra={**photo.extra, **extra},
+    )
+
+
+def _named(counts: Counter[str]) -> str:
+    named = ", ".join(f"{name} {count}" for name, count in counts.most_common(_NAMED_IN_A_NOTE))
+    return f"{named}, …" if len(counts) > _NAMED_IN_A_NOTE else named
+
+
+def write_build(result: BuildResult, out: Path) -> list[Path]:
+    """Write the manifest, and beside it what is missing and what was dropped, where anything is.
+
+    Raises:
+        DataError: code `nothing_built` when no photo is left, saying why.
+        ManifestError: when a file cannot be written.
+    """
+    if not result.rows:
+        raise DataError(
+            "nothing_built",
+            f"no photo is left: {len(result.missing)} are not there, {len(result.dropped)} were "
+            "dropped; check the root folder",
+            name=str(out),
+        )
+    write_manifest(result.rows, out)
+    written = [out]
+    for what, photos in (("missing", result.missing), ("dropped", result.dropped)):
+        if photos:
+            path = out.with_name(f"{out.stem}.{what}.csv")
+            with path.open("w", encoding="utf-8", newline="") as stream:
+                table = csv.writer(stream, lineterminator="\n")
+                table.writerow(["file", "source_label", "reason"])
+                table.writerows([photo.file, photo.source_label, photo.reason] for photo in photos)
+            written.append(path)
+    return written
+
+
+def fitzpatrick(value: str) -> str:
+    """A Fitzpatrick type with its scale, or "" where there is none.
+
+    >>> fitzpatrick("3.0"), fitzpatrick("FST5"), fitzpatrick("-1"), fitzpatrick("NONE_SELECTED")
+    ('fitzpatrick:3', 'fitzpatrick:5', '', '')
+    """
+    return _tone(value, "fitzpatrick", 6)
+
+
+def monk(value: str) -> str:
+    """A Monk skin tone with its scale, or "" where there is none.
+
+    >>> monk("7.0"), monk("11")
+    ('monk:7', '')
+    """
+    return _tone(value, "monk", 10)
+
+
+def _tone(value: str, scale: str, highest: int) -> str:
+    digits = value.strip().casefold().removeprefix("fst").removesuffix(".0")
+    if digits.isascii() and digits.isdigit() and 1 <= int(digits) <= highest:
+        return f"{scale}:{int(digits)}"
+    return ""
