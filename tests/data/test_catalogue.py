@@ -1,0 +1,45 @@
+"""A researcher can trust what the catalogue promises."""
+
+import pytest
+
+from data.catalogue import find_set, list_sets, shown
+from data.errors import DataError
+from data.sources import ADAPTERS
+
+
+def test_every_set_that_the_catalogue_says_can_be_built_has_an_adapter() -> None:
+    assert {entry.name for entry in list_sets() if entry.build} == set(ADAPTERS)
+
+
+def test_names_are_unique_and_every_entry_says_on_what_terms() -> None:
+    entries = list_sets()
+    assert len({entry.name for entry in entries}) == len(entries)
+    for entry in entries:
+        assert entry.licence
+        assert entry.conditions
+        assert entry.citation
+        assert entry.how
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["fitzpatrick17k", "fitzpatrick17k_c", "scin", "dermnet", "sd198", "ddi"]
+    + ["pad_ufes_20", "isic", "passion", "mst_e", "own"],
+)
+def test_the_sets_that_matter_are_there(name: str) -> None:
+    assert find_set(name).name == name
+
+
+def test_what_nobody_verified_is_shown_as_unknown_and_never_as_none() -> None:
+    assert shown(find_set("scin").holds.milium) == "unknown"
+    assert shown(find_set("pad_ufes_20").holds.milium) == "0"
+
+
+def test_only_open_sets_are_fetched() -> None:
+    assert all(entry.access == "open" for entry in list_sets() if entry.fetch)
+
+
+def test_an_unknown_set_is_answered_with_those_that_there_are() -> None:
+    with pytest.raises(DataError, match="fitzpatrick17k") as caught:
+        find_set("fitzpatrick")
+    assert caught.value.code == "unknown_set"
