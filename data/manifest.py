@@ -136,12 +136,13 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
     ]
     # Before Python 3.13 the writer leaves a lone carriage return unquoted, and readers end the row.
     returns = any("\r" in value for record in records for value in record)
-    quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n", quoting=quoting)
+            writer = csv.writer(
+                stream, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+            )
             writer.writerows([[*columns, *extra], *records])
         partial.replace(path)
     except OSError as error:
