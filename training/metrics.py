@@ -22,6 +22,8 @@ SPECIFICITIES: Final = (0.90, 0.95)
 COVERAGE: Final = 0.80
 SMALLEST_SUBGROUP: Final = 10
 """Subgroups with fewer photos are shown by their counts alone."""
+FEW_GROUPS: Final = 5
+"""With fewer patients than this, resampling them says too little about how sure a figure is."""
 _CELLS_AT_ONCE: Final = 2_000_000
 """Photos times resamples held in memory together: 16 MB for each array of doubles."""
 
@@ -91,8 +93,8 @@ class Figure:
         values: (r,) NaN where undefined.
         n: photos it was computed from.
         positives: how many of them show the condition, where the figure ranks photos.
-        groups: how many groups they are, for a share; lets Wilson's interval step in where every
-            resample agrees.
+        groups: how many groups the figure rests on: of the rarer side, where it compares sides.
+        share: whether the figure is a share of photos, so that Wilson's interval can step in.
         reason: why there is no value, where there is none.
     """
 
@@ -101,6 +103,7 @@ class Figure:
     n: int
     positives: int | None = None
     groups: int | None = None
+    share: bool = False
     reason: str = ""
 
 
@@ -122,7 +125,7 @@ def _share(name: tuple[str, ...], sample: Sample, rows: Mask, hit: Mask, nobody:
     """The share of hits among some rows."""
     values = measures.weighted_mean(hit[rows], sample.weights[rows])
     groups = _groups(sample.predictions, rows)
-    return Figure(name, values, int(rows.sum()), groups=groups, reason=nobody)
+    return Figure(name, values, int(rows.sum()), groups=groups, share=True, reason=nobody)
 
 
 def _groups(predictions: Predictions, rows: Mask) -> int:
@@ -142,7 +145,10 @@ def _ranked(
     words = sample.predictions.labels[label]
     reason = f"no photo of {words} here" if not positive.any() else f"nothing but {words} here"
     values = measure(score, positive, sample.weights[rows])
-    return Figure(name, values, len(score), positives=int(positive.sum()), reason=reason)
+    own = sample.predictions.label == label
+    groups = min(_groups(sample.predictions, rows & own), _groups(sample.predictions, rows & ~own))
+    positives = int(positive.sum())
+    return Figure(name, values, len(score), positives=positives, groups=groups, reason=reason)
 
 
 def _everyone(sample: Sample) -> Mask:
@@ -153,12 +159,13 @@ def _recalls(sample: Sample, called: NDArray[np.int64], labels: Sequence[int]) -
     """The mean over labels of the share of its photos that are called by it."""
     label = sample.predictions.label
     absent = [sample.predictions.labels[index] for index in labels if not sample.count(index)]
+    groups = min(_groups(sample.predictions, label == index) for index in labels)
     recalls = [
         measures.weighted_mean(called[label == index] == index, sample.weights[label == index])
         for index in labels
     ]
     reason = f"no photo of {' or '.join(absent)} here"
-    return Figure((), np.mean(recalls, axis=0), len(sample), reason=reason)
+    return Figure((), np.mean(recalls, axis=0), len(sample), groups=groups, reason=reason)
 
 
 def _conditions_only(sample: Sample) -> tuple[Sample, Array]:
@@ -209,7 +216,7 @@ def auroc_lookalike(sample: Sample) -> Iterator[Figure]:
         else:
             reason = "no photo here is marked as a look-alike"
             unknown = np.full(sample.weights.shape[1], np.nan)
-            yield Figure((label,), unknown, figure.n, positives=figure.positives, reason=reason)
+            yield replace(figure, values=unknown, reason=reason)
 
 
 @family("average_precision")
@@ -246,7 +253,8 @@ def sensitivity_at_specificity(sample: Sample) -> Iterator[Figure]:
 
             name, rows = (label, f"{target:.2f}"), _everyone(sample)
             groups = _groups(sample.predictions, sample.predictions.label == index)
-            yield replace(_ranked(name, sample, index, rows, measure), groups=groups)
+            figure = _ranked(name, sample, index, rows, measure)
+            yield replace(figure, groups=groups, share=True)
 
 
 def _class_wise_error(sample: Sample, weight: Array, weights: Array) -> Array:
@@ -353,7 +361,7 @@ def augrc(sample: Sample) -> Iterator[Figure]:
 def risk_at_80(sample: Sample) -> Iterator[Figure]:
     """Share of wrong labels among the surest 80 % of photos."""
     risk = measures.risk_at(COVERAGE, sample.confidence, ~sample.correct, sample.weights)
-    yield Figure((), risk, len(sample), groups=_accepted_groups(sample))
+    yield Figure((), risk, len(sample), groups=_accepted_groups(sample), share=True)
 
 
 def _accepted_groups(sample: Sample) -> int:
@@ -370,7 +378,7 @@ def three_way_risk_at_80(sample: Sample) -> Iterator[Figure]:
         return
     wrong = p.argmax(axis=1) != targets.predictions.label
     risk = measures.risk_at(COVERAGE, p.max(axis=1), wrong, targets.weights)
-    yield Figure((), risk, len(targets), groups=_accepted_groups(targets))
+    yield Figure((), risk, len(targets), groups=_accepted_groups(targets), share=True)
 
 
 def compute_metrics(
@@ -394,7 +402,8 @@ def compute_metrics(
         Nested by the dots of a name: `metrics["auroc"]["milium"]`. A figure is
         `{"value", "low", "high", "n"}`, ranking figures with their `positives` too. Where
         something cannot be computed it is null and `reason` says why. A share on which every
-        resample agrees (9 of 9) takes Wilson's interval over its groups, and `interval` says so.
+        resample agrees (9 of 9), or that rests on fewer than five groups, takes Wilson's interval
+        over its groups, and `interval` says so; other figures then have none.
         Intervals are widened to hold the value where need be: resampling biases calibration
         errors upwards. `by_source`, `by_skin_tone` and `by_kind` hold the same block for each
         subgroup; `by_lookalike` what each condition at the source was called; `confusion` and
@@ -572,15 +581,18 @@ def _stated(figure: Figure, *, may_be_certain: bool = False) -> dict[str, Any]:
     if not np.isfinite(value):
         return stated | {"reason": figure.reason or "undefined on these photos"}
     stated["value"] = value
+    few = figure.groups is not None and figure.groups < FEW_GROUPS
     interval = percentile_interval(figure.values[1:])
-    if interval is None:
-        return stated | {"reason": "too few groups for an interval: some resamples hold none"}
-    low, high = min(interval[0], value), max(interval[1], value)
-    if low == high and not may_be_certain:
-        if figure.groups is None:
-            return stated | {"reason": "every resample agrees, so they cannot show uncertainty"}
+    low, high = interval or (value, value)
+    low, high = min(low, value), max(high, value)
+    agree = low == high and not may_be_certain
+    if figure.share and figure.groups and (few or agree):
         low, high = wilson_interval(value * figure.groups, figure.groups)
         stated["interval"] = "wilson"
+    elif few or interval is None:
+        return stated | {"reason": f"fewer than {FEW_GROUPS} patients or pictures to go by"}
+    elif agree:
+        return stated | {"reason": "every resample agrees, so they cannot show uncertainty"}
     return stated | {"low": low, "high": high}
 
 
