@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from PIL import Image, ImageCms, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from model.errors import PhotoError
 
@@ -32,6 +32,17 @@ _DECODER_ERRORS: Final = (
     Image.DecompressionBombError,
     Image.DecompressionBombWarning,
 )
+
+_TURNS: Final = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture of each EXIF orientation upright."""
 
 _SIGNATURES: Final = (
     (0, b"GIF8", "a GIF"),
@@ -69,29 +80,27 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
                 raise _too_large(name)
-            if getattr(picture, "is_animated", False):
+            # A phone's multi-picture JPEG (MPO) holds the photo first, then previews or a depth map.
+            if getattr(picture, "is_animated", False) and picture.format != "MPO":
                 raise PhotoError(
                     "animated", "is animated; save one frame as JPEG or PNG", name=name
                 )
             picture.load()
-            return _upright_srgb(picture)
+            return as_photo(picture)
     except UnidentifiedImageError:
         raise _unidentified(content, name) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except _DECODER_ERRORS:
-        raise PhotoError(
-            "damaged", "the picture is damaged or cut short; export or copy it again", name=name
-        ) from None
+        raise _damaged(name) from None
 
 
 def _read(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
             raise PhotoError("folder", "is a folder; name the photos in it", name=name)
-        if path.stat().st_size > MAX_BYTES:
-            raise _too_large(name)
-        return path.read_bytes()
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
     except FileNotFoundError:
         raise PhotoError("missing", "there is no such file; check the name", name=name) from None
     except (OSError, ValueError):
@@ -109,7 +118,17 @@ def _too_large(name: str) -> PhotoError:
     )
 
 
+def _damaged(name: str) -> PhotoError:
+    return PhotoError(
+        "damaged", "the picture is damaged or cut short; export or copy it again", name=name
+    )
+
+
 def _unidentified(content: bytes, name: str) -> PhotoError:
+    if content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+        content[:4] == b"RIFF" and content[8:12] == b"WEBP"
+    ):
+        return _damaged(name)
     for offset, signature, kind in _SIGNATURES:
         if content[offset : offset + len(signature)] == signature:
             return PhotoError(
@@ -120,9 +139,10 @@ def _unidentified(content: bytes, name: str) -> PhotoError:
     )
 
 
-def _upright_srgb(picture: Image.Image) -> Image.Image:
+def as_photo(picture: Image.Image) -> Image.Image:
+    """What `open_photo` makes of a file, from a picture that is open already."""
     profile = picture.info.get("icc_profile")
-    upright = ImageOps.exif_transpose(picture)
+    upright = _upright(picture)
     if upright.mode.startswith(("I", "F")):  # 16 bits of grey: Pillow would clip, not scale
         deep = np.asarray(upright, dtype=np.float64)
         upright = Image.fromarray((deep / 257).clip(0, 255).round().astype(np.uint8))
@@ -137,8 +157,19 @@ def _upright_srgb(picture: Image.Image) -> Image.Image:
     return Image.frombytes("RGB", upright.size, upright.convert("RGB").tobytes())
 
 
+def _upright(picture: Image.Image) -> Image.Image:
+    """The picture as it was held; EXIF that cannot be read says nothing of it and stops nothing."""
+    try:
+        turn = _TURNS.get(picture.getexif().get(ExifTags.Base.Orientation, 1))
+    except Exception:  # any garbage may stand in EXIF, and Pillow parses it in many ways
+        turn = None
+    return picture if turn is None else picture.transpose(turn)
+
+
 def _to_srgb(picture: Image.Image, profile: bytes) -> Image.Image:
     """Apply an embedded colour profile; one that is broken or of another mode is left aside."""
+    if picture.mode in ("1", "P"):
+        picture = picture.convert("RGB")
     try:
         converted = ImageCms.profileToProfile(
             picture,

@@ -1,5 +1,6 @@
 """Reading a photo: from a picture to a finding."""
 
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,8 +12,9 @@ from model.calibration import check_prior
 from model.checkpoint import SHIPPED, load_checkpoint
 from model.finding import Finding, HeatMap, ask_for_another, decide
 from model.labels import conditions
-from model.photo import open_photo
+from model.photo import as_photo, open_photo
 from model.quality import find_problem
+from model.words import words
 
 
 class Reader:
@@ -41,19 +43,28 @@ class Reader:
         language: str = "en",
     ) -> None:
         self.network, self.config = load_checkpoint(checkpoint)
-        self.prior = check_prior(prior or self.config.prior, len(self.config.labels))
+        self.prior = check_prior(
+            self.config.prior if prior is None else prior, len(self.config.labels)
+        )
         self.language = language
+
+    def in_language(self, language: str) -> "Reader":
+        """The same reader, sharing its network, whose findings are in another language."""
+        words(language)
+        other = copy.copy(self)
+        other.language = language
+        return other
 
     def read(self, photo: Image.Image | str | Path | bytes) -> Finding:
         """The finding for a photo.
 
         Args:
-            photo: a path, the bytes of a file, or a picture from `open_photo`.
+            photo: a path, the bytes of a file, or a picture that Pillow opened, from `open_photo` or not.
 
         Raises:
             PhotoError: if the file cannot be read as a photo.
         """
-        picture = photo if isinstance(photo, Image.Image) else open_photo(photo)
+        picture = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
         config = self.config
         prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
         if problem := find_problem(picture):
