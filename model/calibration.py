@@ -21,7 +21,7 @@ class Calibration(BaseModel):
     labels in other proportions did to the logits (Menon et al. 2021, arXiv:2007.07314).
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     temperature: float = Field(gt=0)
     bias: tuple[float, ...]
@@ -51,7 +51,7 @@ class Conformal(BaseModel):
     come as the calibration photos came.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     coverage: float = Field(gt=0, lt=1)
     thresholds: tuple[float, ...]
@@ -75,5 +75,6 @@ def check_prior(prior: Sequence[float] | Floats, labels: int) -> Floats:
     values = np.asarray(prior, dtype=np.float64)
     if values.shape != (labels,) or not np.isfinite(values).all() or (values <= 0).any():
         raise ValueError(f"a prior is {labels} numbers above 0, one for each label; got {prior}")
+    values = values / values.max()  # so that no sum overflows
     normalised: Floats = values / math.fsum(values)
     return normalised

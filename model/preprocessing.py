@@ -3,7 +3,7 @@
 import numpy as np
 import torch
 from PIL import Image
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
 
 class Preprocessing(BaseModel):
@@ -15,12 +15,12 @@ class Preprocessing(BaseModel):
         mean, std: of each channel, for values between 0 and 1.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(default=260, ge=16, le=2048)
     crop: float = Field(default=1.0, gt=0, le=1)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
-    std: tuple[float, float, float] = (0.5, 0.5, 0.5)
+    std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
         """The part of a photo that the network sees: left, upper, right, lower, in pixels."""
