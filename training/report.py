@@ -7,12 +7,13 @@ from typing import Any, Final
 
 import numpy as np
 
-from model.labels import OTHER
 from training import measures, plots
 from training.intervals import wilson_interval
 from training.measures import Array
 from training.metrics import FEW_GROUPS, Sample, find_figure
 from training.predictions import Predictions
+from training.skin_tone import PREFIX, TONES
+from training.wording import plain_name, plain_tone, say_figure
 
 Metrics = dict[str, Any]
 
@@ -89,26 +90,6 @@ def write_report(metrics: Metrics, predictions: Predictions, path: Path) -> None
         encoding="utf-8",
     )
     partial.replace(path)
-
-
-def plain_name(label: str) -> str:
-    """A label as it stands in a sentence: `gouty_tophus` gives `gouty tophus`."""
-    return "something else" if label == OTHER else label.replace("_", " ")
-
-
-def say_figure(figure: Metrics | None, *, percent: bool = False, digits: int = 3) -> str:
-    """A figure with its interval in words: `0.951 (0.880 to 0.985)`, or why there is none."""
-    if figure is None:
-        return "not measured"
-    if figure["value"] is None:
-        return f"not measurable: {figure.get('reason', 'undefined')}"
-
-    def say(value: float) -> str:
-        return f"{value:.1%}" if percent else f"{value:.{digits}f}"
-
-    if figure["low"] is None:
-        return f"{say(figure['value'])} (no interval: {figure.get('reason', 'undefined')})"
-    return f"{say(figure['value'])} ({say(figure['low'])} to {say(figure['high'])})"
 
 
 def _headline(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
@@ -464,8 +445,12 @@ def _groups(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
         groups = metrics.get(field, {})
         if not groups:
             continue
+        order = [PREFIX + tone for tone, _ in TONES]
+        groups = dict(
+            sorted(groups.items(), key=lambda g: (order.index(g[0]) if g[0] in order else -1, g[0]))
+        )
         yield f"<h3>By {words}</h3>"
-        if any(name.startswith("ita_estimate:") for name in groups):
+        if any(name.startswith(PREFIX) for name in groups):
             yield (
                 '<p class="muted">Skin tone was estimated from the colours of each photograph '
                 "(individual typology angle); light and camera change it, and nobody confirmed it."
@@ -489,7 +474,7 @@ def _forests(
                 if figure is None or figure["value"] is None:
                     continue
                 count = block["label_counts"][label]
-                group = name.removeprefix("ita_estimate:").replace("_", " ")
+                group = plain_tone(name)
                 if figure["low"] is None:
                     said = f"not shown: {figure['reason']}"
                 else:

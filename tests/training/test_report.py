@@ -9,7 +9,8 @@ import pytest
 
 from tests.training.tables import drawn_table
 from training.metrics import compute_metrics
-from training.report import say_figure, write_report
+from training.report import write_report
+from training.wording import say_figure
 
 VOID = {"meta", "link", "br", "use", "path", "rect"}
 
