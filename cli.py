@@ -1,0 +1,294 @@
+"""The command line: `calcinosis`. It parses, calls, prints; the packages do the work."""
+
+import json
+import shlex
+import sys
+from collections.abc import Callable, Iterator
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+
+app = typer.Typer(
+    help="Tell calcinosis cutis from its look-alikes in photographs, for education and research. "
+    "Not a medical device: only a clinician can tell.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+console = Console(stderr=True)
+
+ManifestOption = Annotated[Path, typer.Option("--manifest", help="CSV, one row a photo.")]
+RootOption = Annotated[
+    Path, typer.Option("--root", help="Folder that the manifest's files are in.")
+]
+OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+ConfigOption = Annotated[Path, typer.Option("--config", help="Recipe, a TOML file.")]
+CacheOption = Annotated[
+    Path | None,
+    typer.Option("--cache", help="Folder for what is computed once; OUT/cache unless given."),
+]
+ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+
+
+def _kindly(command: Callable[..., None]) -> Callable[..., None]:
+    """A user's mistake ends in one line and the exit code 1; an interruption in 130."""
+
+    @wraps(command)
+    def guarded(*args: Any, **kwargs: Any) -> None:
+        from data.errors import DataError
+        from model.errors import CalcinosisError
+
+        try:
+            command(*args, **kwargs)
+        except (CalcinosisError, DataError) as error:
+            console.print(f"[red]calcinosis:[/red] {error}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except OSError as error:
+            what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+            console.print(f"[red]calcinosis:[/red] {what}", highlight=False, soft_wrap=True)
+            raise typer.Exit(1) from None
+        except KeyboardInterrupt:
+            console.print("calcinosis: stopped; what was finished is kept", highlight=False)
+            raise typer.Exit(130) from None
+
+    return guarded
+
+
+def _report(line: str) -> None:
+    console.print(line, highlight=False)
+
+
+@app.command()
+@_kindly
+def predict(
+    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs.")],
+    as_json: Annotated[
+        bool, typer.Option("--json", help="One JSON object a photo and line.")
+    ] = False,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
+    ] = None,
+    heatmap: Annotated[
+        Path | None, typer.Option(help="Write the heat map of a single photo to this PNG file.")
+    ] = None,
+    prior: Annotated[
+        str | None,
+        typer.Option(help="Chances to assume before looking, one number a label, as 1,1,5,20."),
+    ] = None,
+) -> None:
+    """Give the finding for each photo. It always defers to a clinician."""
+    if heatmap and len(photos) > 1:
+        raise typer.BadParameter("give one photo at a time with --heatmap")
+    from model.checkpoint import SHIPPED
+    from model.errors import PhotoError
+    from model.heatmap import overlay
+    from model.photo import open_photo
+    from model.reader import Reader
+
+    try:
+        chances = [float(part) for part in prior.split(",")] if prior else None
+        reader = Reader(checkpoint or SHIPPED, prior=chances)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    failed = False
+    for path in photos:
+        try:
+            photo = open_photo(path)
+        except PhotoError as error:
+            failed = True
+            trouble = {"code": error.code, "message": error.message}
+            if as_json:
+                print(json.dumps({"file": str(path), "error": trouble}, ensure_ascii=False))
+            else:
+                console.print(f"[red]{path}[/red]: {error.message}", highlight=False)
+            continue
+        finding = reader.read(photo)
+        if as_json:
+            print(
+                json.dumps({"file": str(path), **finding.as_json()}, ensure_ascii=False), flush=True
+            )
+        else:
+            _print_finding(path, finding)
+        if heatmap and finding.heat_map:
+            overlay(photo, finding.heat_map).save(heatmap, format="PNG")
+    raise typer.Exit(1 if failed else 0)
+
+
+def _print_finding(path: Path, finding: Any) -> None:
+    print(f"{path}\n  {finding.headline}")
+    for label, probability in finding.probabilities.items():
+        mark = "cannot be excluded" if label in finding.prediction_set else ""
+        print(f"  {probability:6.1%}  {label:18} {mark}".rstrip())
+    for sentence in (*finding.reasons, finding.advice):
+        print(f"  {sentence}")
+
+
+@app.command()
+@_kindly
+def demo(
+    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 7860,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
+    ] = None,
+) -> None:
+    """Serve the page in a browser, on this machine alone."""
+    from app import serve
+    from model.checkpoint import SHIPPED
+
+    serve(port=port, checkpoint=checkpoint or SHIPPED)
+
+
+@app.command()
+@_kindly
+def split(
+    manifest: ManifestOption,
+    out: Annotated[Path, typer.Option("--out", help="CSV to write.")],
+    folds: Annotated[int, typer.Option(min=2, help="How many folds.")] = 5,
+    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+    leave_source_out: Annotated[
+        bool, typer.Option("--leave-source-out", help="One fold a source instead.")
+    ] = False,
+    labels: Annotated[
+        str | None, typer.Option(help="Label set of your own, with commas; other comes last.")
+    ] = None,
+) -> None:
+    """Give every photo a fold; photos of one group stay together."""
+    from data.manifest import read_manifest, write_manifest
+    from data.splits import assign_folds, check_folds, leave_one_source_out
+
+    rows = read_manifest(manifest, labels=_label_set(labels))
+    folded = leave_one_source_out(rows) if leave_source_out else assign_folds(rows, folds, seed)
+    check_folds(folded)
+    write_manifest(folded, out)
+    for fold in sorted({row.fold for row in folded if row.fold is not None}):
+        counts = {
+            label: sum(row.fold == fold and row.label == label for row in folded)
+            for label in sorted({row.label for row in folded})
+        }
+        _report(f"fold {fold}: " + ", ".join(f"{count} {label}" for label, count in counts.items()))
+
+
+@app.command()
+@_kindly
+def train(
+    manifest: ManifestOption,
+    root: RootOption,
+    config: ConfigOption,
+    out: OutFolder,
+    resume: ResumeOption = False,
+    cache: CacheOption = None,
+) -> None:
+    """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
+    from training.recipe import load_recipe
+    from training.train import train as run
+
+    recipe = load_recipe(config)
+    rows = _checked_rows(manifest, root, recipe.labels)
+    command = shlex.join(["calcinosis", *_without_places(sys.argv[1:])])
+    run(
+        rows,
+        root,
+        recipe,
+        out,
+        cache=cache or out / "cache",
+        resume=resume,
+        report=_report,
+        command=command,
+    )
+    _report(f"checkpoint, card and figures are in {out}")
+
+
+@app.command()
+@_kindly
+def crossval(
+    manifest: ManifestOption,
+    root: RootOption,
+    config: ConfigOption,
+    out: OutFolder,
+    resume: ResumeOption = False,
+    cache: CacheOption = None,
+) -> None:
+    """Cross-validate a recipe: every photo is judged by a network that saw none of its group."""
+    from training.crossval import cross_validate
+    from training.recipe import load_recipe
+
+    recipe = load_recipe(config)
+    rows = _checked_rows(manifest, root, recipe.labels)
+    _, _, metrics = cross_validate(
+        rows,
+        root,
+        recipe,
+        out,
+        cache=cache or out / "cache",
+        resume=resume,
+        report=_report,
+    )
+    _print_figures(metrics)
+
+
+@app.command()
+@_kindly
+def evaluate(
+    manifest: ManifestOption,
+    root: RootOption,
+    out: OutFolder,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
+    ] = None,
+) -> None:
+    """Measure a checkpoint on photographs that it did not learn from."""
+    from model.checkpoint import SHIPPED, load_config
+    from training.evaluate import evaluate as run
+
+    folder = checkpoint or SHIPPED
+    rows = _checked_rows(manifest, root, load_config(folder).labels)
+    _print_figures(run(rows, root, folder, out))
+
+
+def _label_set(labels: str | None) -> tuple[str, ...]:
+    from model.labels import LABELS
+
+    return tuple(labels.split(",")) if labels else LABELS
+
+
+def _checked_rows(manifest: Path, root: Path, labels: tuple[str, ...]) -> list[Any]:
+    from data.manifest import check_files, read_manifest
+
+    rows = read_manifest(manifest, labels=labels)
+    check_files(rows, root)
+    return rows
+
+
+def _without_places(arguments: list[str]) -> list[str]:
+    """The arguments as they may stand in a card: a path outside the working folder keeps its name only."""
+    return [Path(part).name if Path(part).is_absolute() else part for part in arguments]
+
+
+def _print_figures(metrics: dict[str, Any]) -> None:
+    """Print the figures of the whole table; those of its subgroups are in metrics.json."""
+    subgroups = [name for name in metrics if name.startswith("by_")]
+    for name, figure in _figures({k: v for k, v in metrics.items() if k not in subgroups}):
+        value = figure["value"]
+        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if value is not None else ""
+        shown = f"{value:.3f}" if value is not None else "not measured"
+        print(f"{name:42} {shown:>12}   {interval:16} n = {figure['n']}")
+
+
+def _figures(metrics: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, value in metrics.items():
+        if isinstance(value, dict) and "value" in value:
+            yield above + name, value
+        elif isinstance(value, dict):
+            yield from _figures(value, f"{above}{name}.")
+
+
+def main() -> None:
+    """Run the command line."""
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,60 @@
+"""Measuring a checkpoint on photographs that it did not learn from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch.utils.data import DataLoader
+
+from data.dataset import PhotoDataset
+from data.manifest import Row
+from model.checkpoint import load_checkpoint
+from model.photo import open_photo
+from training.crossval import make_predictions, write_results
+from training.errors import TrainingError
+
+_BATCH = 16
+
+
+def evaluate(
+    rows: Sequence[Row], root: Path, checkpoint: Path, out: Path, *, workers: int = 1
+) -> dict[str, Any]:
+    """Ask a checkpoint about every row; writes `predictions.csv` and `metrics.json` to `out`.
+
+    The photo-quality gate is not applied: the figures are the network's.
+
+    Raises:
+        CheckpointError, ManifestError, DataError: naming the file and the cure.
+        TrainingError: `other_labels`, if a row has a label that the checkpoint does not know.
+    """
+    network, config = load_checkpoint(checkpoint)
+    for row in rows:
+        if row.label not in config.labels:
+            raise TrainingError(
+                "other_labels",
+                f"the checkpoint knows {', '.join(config.labels)} and not {row.label}",
+                name=row.file,
+            )
+    photos = PhotoDataset(
+        rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
+    )
+    logits = np.full((len(rows), len(config.labels)), np.nan)
+    loader = DataLoader(photos, batch_size=_BATCH, num_workers=workers)
+    with torch.inference_mode():
+        for batch, _, numbers in track(loader, "Asking about the photographs", total=len(loader)):
+            logits[numbers.numpy()] = network(batch).double().numpy()
+    if not np.isfinite(logits).all():
+        raise TrainingError(
+            "not_finite", "the network's answer is not a number", name=str(checkpoint)
+        )
+    reference = config.calibration.probabilities(logits)
+    predictions = make_predictions(
+        rows,
+        config.labels,
+        config.calibration.probabilities(logits, config.prior),
+        config.conformal.prediction_sets(reference),
+    )
+    return write_results(predictions, config.prior, out)

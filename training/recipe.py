@@ -1,0 +1,106 @@
+"""The recipe: every setting of a training, typed, with unknown names refused."""
+
+import tomllib
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from model.labels import LABELS, OTHER
+from training.errors import TrainingError
+from training.views import Augmentation
+
+
+class Recipe(BaseModel):
+    """How a model is made.
+
+    Attributes:
+        name: what the checkpoint is called.
+        labels: the label set, ending with `other`.
+        backbone: as `model.backbones` names it.
+        pretrained: begin from the backbone's ImageNet weights.
+        input_size: side of the network's input in pixels; the backbone's own unless given.
+        method: `probe`, a logistic regression on frozen features; `finetune`, which begins from that
+            probe and then trains what is not frozen (LP-FT: Kumar et al. 2022, arXiv:2202.10054).
+        frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
+            computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
+        views: augmented views kept of each photo, by `kind`.
+        probe_strength: C of the logistic regression (scikit-learn's, on standardised features).
+        epochs, batch_size, learning_rate, weight_decay: of AdamW, with a cosine schedule after a short
+            linear warm-up. `head_learning_rate` is the linear layer's.
+        draws: photos drawn in an epoch.
+        condition_share: share of the draws that goes, in equal parts, to the conditions; the rest is
+            `other`, half of it look-alikes.
+        source_label_weight: weight of a second task, telling the source labels apart (337 conditions
+            in the pool), which keeps the features from collapsing onto a few dozen photos.
+        mixup: parameter of the Beta distribution that mixes pairs (Zhang et al. 2018,
+            arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside); 0 for none.
+        label_smoothing: of the second task.
+        averaging: decay of the running average of the weights, a step.
+        coverage: of the prediction sets.
+        prior: chances of the labels that the checkpoint's probabilities assume; equal unless given.
+        seed: of everything random.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = Field(min_length=1)
+    labels: tuple[str, ...] = LABELS
+    backbone: str = "package:efficientnet_lite2"
+    pretrained: bool = True
+    input_size: int | None = Field(default=None, ge=16, le=2048)
+    method: Literal["probe", "finetune"] = "finetune"
+    frozen_stages: int = Field(default=0, ge=0)
+    views: dict[str, int] = {"target": 16, "lookalike": 3, "distant": 1}
+    augmentation: Augmentation = Augmentation()
+    probe_strength: float = Field(default=3e-4, gt=0)
+    epochs: int = Field(default=10, ge=1)
+    batch_size: int = Field(default=32, ge=2)
+    draws: int = Field(default=2400, ge=1)
+    learning_rate: float = Field(default=3e-4, gt=0)
+    head_learning_rate: float = Field(default=3e-3, gt=0)
+    weight_decay: float = Field(default=0.02, ge=0)
+    condition_share: float = Field(default=0.4, gt=0, lt=1)
+    source_label_weight: float = Field(default=0.5, ge=0)
+    mixup: float = Field(default=0.0, ge=0)
+    label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    averaging: float = Field(default=0.99, ge=0, lt=1)
+    coverage: float = Field(default=0.9, gt=0, lt=1)
+    prior: tuple[float, ...] | None = None
+    seed: int = 0
+
+    @model_validator(mode="after")
+    def _labels_end_with_other(self) -> "Recipe":
+        if len(self.labels) < 2 or self.labels[-1] != OTHER:
+            raise ValueError(f"labels end with {OTHER!r}")
+        if self.prior is not None and len(self.prior) != len(self.labels):
+            raise ValueError("prior holds one number a label")
+        return self
+
+    @property
+    def stated_prior(self) -> tuple[float, ...]:
+        """The prior, scaled to sum to 1; equal chances where none is given."""
+        prior = self.prior or (1.0,) * len(self.labels)
+        return tuple(p / sum(prior) for p in prior)
+
+
+def load_recipe(path: Path) -> Recipe:
+    """Read a recipe from TOML.
+
+    Raises:
+        TrainingError: `missing_config` or `bad_config`, naming the file and the setting.
+    """
+    try:
+        settings = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError:
+        raise TrainingError(
+            "missing_config", "cannot be read; recipes are in training/configs", name=str(path)
+        ) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise TrainingError("bad_config", f"is not TOML: {error}", name=str(path)) from None
+    try:
+        return Recipe.model_validate(settings)
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        setting = ".".join(str(part) for part in first["loc"]) or "the whole"
+        raise TrainingError("bad_config", f"{setting}: {first['msg']}", name=str(path)) from None

@@ -1,0 +1,87 @@
+"""Training: cross-validate the recipe, fit it on every photo, and write the checkpoint."""
+
+import datetime
+import platform
+from collections import Counter
+from collections.abc import Sequence
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+
+from data.manifest import Row
+from model.checkpoint import CheckpointConfig, save_checkpoint
+from training.card import write_card
+from training.crossval import calibrate, cross_validate, fit
+from training.fit import Report
+from training.recipe import Recipe
+from training.runs import manifest_digest
+
+LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
+
+
+def train(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    out: Path,
+    *,
+    cache: Path,
+    resume: bool,
+    report: Report,
+    command: str,
+) -> CheckpointConfig:
+    """Train a checkpoint on a manifest's rows and measure it.
+
+    The recipe is first cross-validated: that gives the figures, and the held-out logits that the
+    checkpoint's calibration and prediction sets are fitted on (as scikit-learn's
+    `CalibratedClassifierCV` does with `ensemble=False`). Then it is fitted on every photo.
+
+    Args:
+        out: gets the checkpoint, its card, `metrics.json` and `predictions.csv`.
+        command: what the card names as the way to make this checkpoint.
+
+    Raises:
+        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.
+    """
+    study, logits, metrics = cross_validate(
+        rows, root, recipe, out, cache=cache, resume=resume, report=report
+    )
+    report("the checkpoint: learning from every photograph")
+    everything = np.arange(len(study.rows))
+    network = fit(study, everything, out / "work" / "final", resume=resume, report=report)
+    calibration, conformal = calibrate(logits, study.targets.labels, recipe.coverage)
+    config = CheckpointConfig(
+        name=recipe.name,
+        labels=recipe.labels,
+        backbone=recipe.backbone,
+        preprocessing=study.preprocessing,
+        calibration=calibration,
+        conformal=conformal,
+        prior=recipe.stated_prior,
+        licence=LICENCE,
+        training=_provenance(study.rows, recipe, command)
+        | {"start_weights": study.backbone.licence},
+    )
+    save_checkpoint(out, network, config)
+    write_card(config.model_dump(mode="json"), metrics, out / "README.md")
+    return config
+
+
+def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, Any]:
+    labels = Counter(row.label for row in rows)
+    groups = {label: len({r.group for r in rows if r.label == label}) for label in recipe.labels}
+    return {
+        "command": command,
+        "recipe": recipe.model_dump(mode="json"),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "photos": {label: labels[label] for label in recipe.labels},
+        "groups": groups,
+        "sources": dict(Counter(row.source for row in rows)),
+        "manifest_digest": manifest_digest(rows),
+        "versions": {
+            "python": platform.python_version(),
+            **{name: version(name) for name in ("calcinosis", "torch", "timm", "scikit-learn")},
+        },
+    }
