@@ -44,6 +44,7 @@ class Finding:
         advice: what would settle it, and that only a clinician can.
         checkpoint: the name of the checkpoint that was asked.
         heat_map: None where the network was not asked.
+        problem: the code of what is wrong with the photo, where the outcome is `retake`.
     """
 
     outcome: Outcome
@@ -54,6 +55,7 @@ class Finding:
     advice: str
     checkpoint: str
     heat_map: HeatMap | None = field(default=None, compare=False)
+    problem: str | None = None
 
     def as_json(self) -> dict[str, Any]:
         """The finding as the command line and the API give it, without the heat map."""
@@ -132,6 +134,7 @@ def ask_for_another(
         reasons=(say("reasons.unusable"), _prior_sentence(say, prior)),
         advice=f"{say(f'quality.{problem.code}.advice')} {_advice(say, ())}",
         checkpoint=checkpoint,
+        problem=problem.code,
     )
 
 

@@ -19,12 +19,17 @@ def colour(evidence: np.ndarray) -> np.ndarray:
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
+def seen(photo: Image.Image, heat_map: HeatMap) -> Image.Image:
+    """The part of the photo that the network saw."""
+    left, upper, right, lower = heat_map.box
+    return photo.crop((round(left), round(upper), round(right), round(lower)))
+
+
 def overlay(photo: Image.Image, heat_map: HeatMap) -> Image.Image:
     """The part of the photo that the network saw, the stronger coloured the more it spoke for the label."""
-    left, upper, right, lower = heat_map.box
-    seen = photo.crop((round(left), round(upper), round(right), round(lower)))
-    evidence = Image.fromarray(heat_map.evidence).resize(seen.size, Image.Resampling.BICUBIC)
+    part = seen(photo, heat_map)
+    evidence = Image.fromarray(heat_map.evidence).resize(part.size, Image.Resampling.BICUBIC)
     strength = np.asarray(evidence).clip(0, 1)
     blend = (_OPACITY * strength)[..., None]
-    mixed = (1 - blend) * np.asarray(seen, dtype=float) + blend * colour(strength)
+    mixed = (1 - blend) * np.asarray(part, dtype=float) + blend * colour(strength)
     return Image.fromarray(mixed.round().astype(np.uint8))

@@ -27,6 +27,11 @@ class Words:
         known = self.table["labels"].get(label)
         return known["name"] if known else label.replace("_", " ")
 
+    def gloss(self, label: str) -> str:
+        """What the label means, in a few words; empty for a label of the user's own."""
+        known = self.table["labels"].get(label)
+        return str(known["gloss"]) if known else ""
+
     def settle(self, label: str) -> str:
         """What would settle whether it is this label; general for a label of the user's own."""
         known = self.table["labels"].get(label)

@@ -1,0 +1,142 @@
+"""The parts of the page as HTML, in the words of `model/words`; every value is escaped."""
+
+import base64
+import io
+import json
+from pathlib import Path
+from typing import Final
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from PIL import Image
+
+from model.checkpoint import CheckpointConfig
+from model.errors import CalcinosisError
+from model.finding import Finding
+from model.heatmap import overlay, seen
+from model.labels import LABELS, conditions
+from model.photo import MAX_BYTES, MAX_PIXELS
+from model.words import languages, words
+
+FOLDER: Final = Path(__file__).parent
+MOST_PHOTOS: Final = 5
+"""How many photos of one lesion are read together."""
+
+_SHOWN_SIDE: Final = 480  # pixels, of the pictures that a finding shows
+
+_templates = Environment(
+    loader=FileSystemLoader(FOLDER / "templates"),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+)
+
+
+def style() -> str:
+    """The page's style sheet."""
+    return (FOLDER / "static" / "page.css").read_text(encoding="utf-8")
+
+
+def script(name: str) -> str:
+    """One of the page's scripts."""
+    return (FOLDER / "static" / f"{name}.js").read_text(encoding="utf-8")
+
+
+def header(language: str) -> str:
+    """What this is, and first of all what it is not."""
+    names = [(code, words(code)("language")) for code in languages()]
+    return _render("header", language, languages=names)
+
+
+def frame(language: str) -> str:
+    """Where a photo is chosen and framed."""
+    strings = {key: str(text) for key, text in words(language).table["frame"].items()}
+    limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2}
+    return _render("frame", language, strings=json.dumps({**strings, **limits}))
+
+
+def waiting(language: str) -> str:
+    """Where the finding will be."""
+    return _render("waiting", language)
+
+
+def learn(language: str) -> str:
+    """Red flags, the comparison and the sources: shown whatever the finding."""
+    return _render("learn", language, conditions=conditions(LABELS))
+
+
+def problem(error: CalcinosisError, language: str) -> str:
+    """Why there is no finding, kindly and without a place on the server."""
+    return _render("problem", language, message=problem_text(error.code, language))
+
+
+def problem_text(code: str, language: str) -> str:
+    """What went wrong, by the code of the error."""
+    say = words(language)
+    known = code if code in say.table["errors"] else "unexpected"
+    return say(
+        f"errors.{known}",
+        megabytes=MAX_BYTES // 1024**2,
+        megapixels=MAX_PIXELS // 10**6,
+        most=MOST_PHOTOS,
+    )
+
+
+def finding(
+    finding: Finding,
+    photo: Image.Image,
+    config: CheckpointConfig,
+    prior: list[float],
+    language: str,
+) -> str:
+    """A finding in the order in which it should be read: outcome, deferral, what settles it, figures."""
+    say = words(language)
+    advice = say(f"quality.{finding.problem}.advice") if finding.problem else ""
+    shown = {}
+    if finding.heat_map:
+        shown = {
+            "photo": picture(seen(photo, finding.heat_map)),
+            "heat_map": picture(overlay(photo, finding.heat_map)),
+        }
+    return _render(
+        "finding",
+        language,
+        finding=finding,
+        advice=advice,
+        coverage=f"{config.conformal.coverage:.0%}",
+        chances=[
+            {
+                "label": label,
+                "before": round(before, 4),
+                "before_text": _share(before, language),
+                "after": round(finding.probabilities[label], 4),
+                "after_text": _share(finding.probabilities[label], language),
+            }
+            for label, before in zip(config.labels, prior, strict=True)
+        ],
+        **shown,
+    )
+
+
+def picture(image: Image.Image) -> str:
+    """A picture as a data URI, so that no file of it is written; made small, and without metadata."""
+    small = image.copy()
+    small.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
+    buffer = io.BytesIO()
+    small.save(buffer, "JPEG", quality=88)
+    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+
+
+def _share(probability: float, language: str) -> str:
+    """A probability in whole percent; nothing is ever 0 % or 100 %."""
+    say = words(language)
+    if probability < 0.01:
+        return say("finding.below", share="1 %")
+    if probability > 0.99:
+        return say("finding.above", share="99 %")
+    return f"{round(100 * probability)} %"
+
+
+def _render(template: str, language: str, **values: object) -> str:
+    say = words(language)
+    return _templates.get_template(f"{template}.html").render(say=say, language=language, **values)
