@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +33,7 @@ class HeatMap:
 
 @dataclass(frozen=True)
 class Finding:
-    """What is said of a photo.
+    """What is said of a photo, or of several of one lesion.
 
     Attributes:
         outcome: `retake`, the photo cannot be used; `out_of_scope`, it looks like none of the conditions;
@@ -43,7 +44,7 @@ class Finding:
         reasons: why, in sentences.
         advice: what would settle it, and that only a clinician can.
         checkpoint: the name of the checkpoint that was asked.
-        heat_map: None where the network was not asked.
+        heat_maps: one a photo, None where the network was not asked about it.
         problem: the code of what is wrong with the photo, where the outcome is `retake`.
     """
 
@@ -54,8 +55,13 @@ class Finding:
     reasons: tuple[str, ...]
     advice: str
     checkpoint: str
-    heat_map: HeatMap | None = field(default=None, compare=False)
+    heat_maps: tuple[HeatMap | None, ...] = field(default=(None,), compare=False)
     problem: str | None = None
+
+    @property
+    def heat_map(self) -> HeatMap | None:
+        """The heat map of the only photo, or of the first that the network was asked about."""
+        return next((heat_map for heat_map in self.heat_maps if heat_map), None)
 
     def as_json(self) -> dict[str, Any]:
         """The finding as the command line and the API give it, without the heat map."""
@@ -89,10 +95,14 @@ def decide(
     prior: Mapping[str, float],
     coverage: float,
     checkpoint: str,
-    heat_map: HeatMap | None = None,
+    heat_maps: Sequence[HeatMap | None] = (None,),
+    left_out: Mapping[int, Problem] = MappingProxyType({}),
     language: str = "en",
 ) -> Finding:
-    """The finding for a usable photo."""
+    """The finding for a usable photo, or for several of one lesion together.
+
+    `left_out` says which photos of several, counted from 1, are not in it, and why.
+    """
     say = words(language)
     outcome = outcome_of(prediction_set)
     labels = tuple(probabilities)
@@ -107,6 +117,11 @@ def decide(
     if outcome == "out_of_scope":
         absent = say.listing(conditions(labels), "or")
         reasons.append(say("reasons.out_of_scope", labels=absent))
+    if len(heat_maps) - len(left_out) > 1:
+        reasons.append(say("reasons.together", count=len(heat_maps) - len(left_out)))
+    for number, problem in left_out.items():
+        reason = say(f"quality.{problem.code}.reason", **problem.values)
+        reasons.append(say("reasons.left_out", number=number, reason=reason))
     reasons += [_prior_sentence(say, prior), say("reasons.labels_seen_rarely")]
     return Finding(
         outcome=outcome,
@@ -116,7 +131,7 @@ def decide(
         reasons=tuple(reasons),
         advice=_advice(say, prediction_set),
         checkpoint=checkpoint,
-        heat_map=heat_map,
+        heat_maps=tuple(heat_maps),
     )
 
 

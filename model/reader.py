@@ -12,6 +12,7 @@ from model.calibration import check_prior
 from model.checkpoint import SHIPPED, load_checkpoint
 from model.finding import Finding, HeatMap, ask_for_another, decide
 from model.labels import conditions
+from model.network import Output
 from model.photo import as_photo, open_photo
 from model.quality import find_problem
 from model.words import words
@@ -64,16 +65,32 @@ class Reader:
         Raises:
             PhotoError: if the file cannot be read as a photo.
         """
-        picture = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
+        return self.read_together([photo])
+
+    def read_together(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
+        """One finding for several photos of one lesion.
+
+        The network is asked about each usable photo; the mean of its logits is calibrated and decided on
+        as if it were one photo's. No photo outweighs another, and none is read twice.
+
+        Raises:
+            PhotoError: if a file cannot be read as a photo.
+            ValueError: if there is no photo.
+        """
+        if not photos:
+            raise ValueError("at least one photo is needed")
         config = self.config
         prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
-        if problem := find_problem(picture):
+        pictures = [as_photo(p) if isinstance(p, Image.Image) else open_photo(p) for p in photos]
+        problems = {n: found for n, p in enumerate(pictures, 1) if (found := find_problem(p))}
+        if len(problems) == len(pictures):
             return ask_for_another(
-                problem, prior=prior, checkpoint=config.name, language=self.language
+                problems[1], prior=prior, checkpoint=config.name, language=self.language
             )
-        with torch.inference_mode():
-            output = self.network.explain(config.preprocessing(picture)[None])
-        logits = output.logits.numpy()
+        outputs = {
+            n: self._ask(picture) for n, picture in enumerate(pictures, 1) if n not in problems
+        }
+        logits = np.mean([output.logits.numpy() for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
         members = config.conformal.prediction_sets(config.calibration.probabilities(logits))[0]
         return decide(
@@ -82,9 +99,19 @@ class Reader:
             prior=prior,
             coverage=config.conformal.coverage,
             checkpoint=config.name,
-            heat_map=self._heat_map(picture, probabilities, output.evidence[0]),
+            heat_maps=[
+                self._heat_map(picture, probabilities, outputs[n].evidence[0])
+                if n in outputs
+                else None
+                for n, picture in enumerate(pictures, 1)
+            ],
+            left_out=problems,
             language=self.language,
         )
+
+    def _ask(self, picture: Image.Image) -> Output:
+        with torch.inference_mode():
+            return self.network.explain(self.config.preprocessing(picture)[None])
 
     def _heat_map(
         self, photo: Image.Image, probabilities: np.ndarray, evidence: torch.Tensor
