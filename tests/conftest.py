@@ -1,0 +1,13 @@
+"""What all tests share: see `tests/drawings.py` for the pictures and the tiny network."""
+
+from pathlib import Path
+
+import pytest
+
+from tests.drawings import write_tiny_checkpoint
+
+
+@pytest.fixture(scope="session")
+def tiny_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a small, fast checkpoint that has learnt the drawn labels; not to be written to."""
+    return write_tiny_checkpoint(tmp_path_factory.mktemp("tiny"))
