@@ -415,21 +415,21 @@ def compute_metrics(
     """
     if not len(predictions):
         raise PredictionsError("no_photos", "there is no photo to measure on")
-    frequencies = _checked_prior(prior, len(predictions.labels))
+    frequencies = checked_prior(prior, len(predictions.labels))
     metrics: dict[str, Any] = {
         "labels": list(predictions.labels),
         "prior": None if frequencies is None else frequencies.tolist(),
         "resamples": resamples,
         "seed": seed,
     }
-    metrics |= _block(predictions, frequencies, resamples, seed)
+    metrics |= compute_block(predictions, frequencies, resamples, seed)
     for field, names in (
         ("by_source", predictions.source),
         ("by_skin_tone", predictions.skin_tone),
         ("by_kind", predictions.kind),
     ):
         metrics[field] = {
-            name: _block(
+            name: compute_block(
                 predictions.where(np.array([n == name for n in names])),
                 frequencies,
                 resamples,
@@ -480,7 +480,7 @@ def paired_difference(
     family_path = max((f for f in FAMILIES if path[: len(f)] == f), key=len, default=())
     if not family_path:
         raise KeyError(f"no figure is named {metric}")
-    frequencies = _checked_prior(prior, len(a.labels))
+    frequencies = checked_prior(prior, len(a.labels))
     first, second = (
         {
             ".".join((*family_path, *figure.name)): figure
@@ -509,7 +509,7 @@ def find_figure(metrics: dict[str, Any], name: str) -> dict[str, Any] | None:
     return node if isinstance(node, dict) and "value" in node else None
 
 
-def _checked_prior(prior: Sequence[float] | None, labels: int) -> Array | None:
+def checked_prior(prior: Sequence[float] | None, labels: int) -> Array | None:
     if prior is None:
         return None
     frequencies = np.asarray(prior, dtype=np.float64)
@@ -520,10 +520,10 @@ def _checked_prior(prior: Sequence[float] | None, labels: int) -> Array | None:
     return frequencies
 
 
-def _block(
+def compute_block(
     predictions: Predictions, prior: Array | None, resamples: int, seed: int, smallest: int = 0
 ) -> dict[str, Any]:
-    """All families' figures of one table, nested by name, with its counts."""
+    """All figures of one table, nested by name, with its counts and without subgroups."""
     names = predictions.labels
     block: dict[str, Any] = {
         "n": len(predictions),
