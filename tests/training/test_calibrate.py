@@ -1,0 +1,68 @@
+"""Calibration and conformal thresholds against slow twins."""
+
+import math
+
+import numpy as np
+import pytest
+
+from training.calibrate import fit_calibration, fit_conformal
+from training.errors import TrainingError
+
+
+def draw_logits(n: int, seed: int = 0, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is the truth for equally likely labels, then stretched."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (n, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([generator.choice(3, p=p) for p in chances])
+    return logits * stretch, labels
+
+
+def test_temperature_undoes_a_stretch() -> None:
+    logits, labels = draw_logits(6000, stretch=2.5)
+    calibration = fit_calibration(logits, labels)
+    assert calibration.temperature == pytest.approx(2.5, rel=0.1)
+    assert calibration.bias == pytest.approx((0, 0, 0), abs=0.15)
+
+
+def test_bias_undoes_uneven_proportions() -> None:
+    """Photos of one label taken four times as often must not move the probabilities."""
+    logits, labels = draw_logits(6000)
+    repeated = np.concatenate([np.arange(len(labels)), *[np.flatnonzero(labels == 0)] * 3])
+    even, uneven = (
+        fit_calibration(logits, labels),
+        fit_calibration(logits[repeated], labels[repeated]),
+    )
+    assert uneven.bias == pytest.approx(even.bias, abs=0.02)
+
+
+def test_a_label_without_photos_is_refused() -> None:
+    logits, labels = draw_logits(60)
+    with pytest.raises(TrainingError) as caught:
+        fit_calibration(logits[labels != 2], labels[labels != 2])
+    assert caught.value.code == "label_without_photos"
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 10, 18, 19, 57])
+def test_threshold_is_the_largest_that_keeps_enough_of_the_label(n: int) -> None:
+    generator = np.random.default_rng(n)
+    own = generator.random(n)
+    probabilities = np.stack([own, 1 - own], axis=1)
+    labels = np.zeros(n, dtype=np.int64)
+    threshold = fit_conformal(probabilities, labels, 0.9).thresholds[0]
+    needed = math.ceil((n + 1) * 0.9)
+    candidates = [t for t in [0.0, *own] if (own >= t).sum() + (t == 0.0) >= needed]
+    assert threshold == max(candidates, default=0.0)
+    assert (threshold == 0.0) == (n < 9)
+
+
+def test_new_photos_are_covered_as_often_as_stated() -> None:
+    """Averaged over many draws of a small calibration set, coverage is at least what was asked."""
+    covered = []
+    for seed in range(300):
+        logits, labels = draw_logits(160, seed)
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        conformal = fit_conformal(probabilities[:80], labels[:80], 0.9)
+        members = conformal.prediction_sets(probabilities[80:])
+        covered.append(members[np.arange(80), labels[80:]].mean())
+    assert 0.895 <= np.mean(covered) <= 0.96

@@ -1,0 +1,157 @@
+"""Training from drawn photos to a checkpoint: it learns, it resumes, it says what went wrong."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from data.manifest import Row
+from model.checkpoint import load_checkpoint
+from model.errors import PhotoError
+from model.photo import open_photo
+from model.reader import Reader
+from tests.drawings import draw
+from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from training import fit
+from training.crossval import cross_validate
+from training.errors import TrainingError
+from training.evaluate import evaluate
+from training.predictions import read_predictions
+from training.recipe import Recipe
+from training.train import train
+
+
+def run(rows: list[Row], root: Path, recipe: Recipe, out: Path, *, resume: bool = False) -> None:
+    train(
+        rows,
+        root,
+        recipe,
+        out,
+        cache=root / "cache",
+        resume=resume,
+        report=quiet,
+        command="calcinosis train",
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], Path]:
+    """A photo folder, its rows, and the run that was trained on them."""
+    root = tmp_path_factory.mktemp("photos")
+    rows = draw_set(root)
+    out = tmp_path_factory.mktemp("run")
+    run(rows, root, tiny_recipe(), out)
+    return root, rows, out
+
+
+def test_held_out_photos_are_told_apart(trained: tuple[Path, list[Row], Path]) -> None:
+    _, rows, out = trained
+    metrics = json.loads((out / "metrics.json").read_text())
+    assert metrics["balanced_accuracy"]["value"] >= 0.85
+    assert metrics["three_way_balanced_accuracy"]["n"] == 36
+    predictions = read_predictions(out / "predictions.csv")
+    assert predictions.file == tuple(row.file for row in rows)
+    assert set(predictions.fold.tolist()) == {0, 1, 2, 3, 4}
+
+
+def test_the_checkpoint_reads_new_drawings(trained: tuple[Path, list[Row], Path]) -> None:
+    reader = Reader(trained[2])
+    for label in ("calcinosis_cutis", "gouty_tophus", "milium", "other"):
+        finding = reader.read(draw(label, seed=99))
+        assert max(finding.probabilities, key=lambda name: finding.probabilities[name]) == label
+
+
+def test_serving_prepares_a_photo_as_training_did(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path
+) -> None:
+    """Evaluating the training photos gives what the run's own checkpoint says of them."""
+    root, rows, out = trained
+    evaluate(rows[:6], root, out, tmp_path, workers=0)
+    evaluated = read_predictions(tmp_path / "predictions.csv")
+    reader = Reader(out)
+    for i, row in enumerate(rows[:6]):
+        finding = reader.read(root / row.file)
+        assert evaluated.probabilities[i] == pytest.approx(
+            list(finding.probabilities.values()), abs=1e-5
+        )
+
+
+def test_cached_activations_equal_the_network_on_the_plain_view(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path
+) -> None:
+    root, rows, _ = trained
+    study, logits, _ = cross_validate(
+        rows,
+        root,
+        tiny_recipe(method="probe"),
+        tmp_path,
+        cache=tmp_path / "cache",
+        resume=False,
+        report=quiet,
+    )
+    everything = np.arange(len(rows))
+    photo = study.preprocessing(open_photo(root / rows[3].file))
+    with torch.no_grad():
+        direct = study.start.features(study.start.top(study.start.trunk(photo[None])))
+    cached = fit.compute_features(study.start, study.activations, everything[3:4])
+    assert cached == pytest.approx(direct.numpy(), abs=0.1)  # the trunk computes in bfloat16
+    assert np.isfinite(logits).all()
+
+
+def test_a_run_that_was_stopped_ends_with_the_same_weights(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, rows, whole = trained
+    saved = fit._State.save
+    saves = []
+
+    def stop_at_the_third(state: fit._State, epoch: int) -> None:
+        saved(state, epoch)
+        saves.append(epoch)
+        if len(saves) == 3:  # in the middle of the second fold
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(fit._State, "save", stop_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        run(rows, root, tiny_recipe(), tmp_path)
+    monkeypatch.setattr(fit._State, "save", saved)
+    run(rows, root, tiny_recipe(), tmp_path, resume=True)
+    first, second = (load_file(out / "model.safetensors") for out in (whole, tmp_path))
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert (tmp_path / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+
+
+def test_runs_are_never_mixed(trained: tuple[Path, list[Row], Path]) -> None:
+    root, rows, out = trained
+    with pytest.raises(TrainingError) as caught:
+        run(rows, root, tiny_recipe(), out)
+    assert caught.value.code == "not_resumed"
+    with pytest.raises(TrainingError) as caught:
+        run(rows, root, tiny_recipe(epochs=3), out, resume=True)
+    assert caught.value.code == "other_run"
+
+
+def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    rows = draw_set(tmp_path, of_each=5)
+    (tmp_path / rows[4].file).write_bytes(b"not a picture at all")
+    with pytest.raises(PhotoError, match=rows[4].file):
+        run(rows, tmp_path, tiny_recipe(), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_a_number_stops_the_run(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path
+) -> None:
+    root, rows, _ = trained
+    with pytest.raises(TrainingError) as caught:
+        run(rows, root, tiny_recipe(learning_rate=1e30, head_learning_rate=1e30), tmp_path)
+    assert caught.value.code == "diverged"
+
+
+def test_the_checkpoint_says_how_it_was_made(trained: tuple[Path, list[Row], Path]) -> None:
+    _, config = load_checkpoint(trained[2])
+    assert config.training["command"] == "calcinosis train"
+    assert config.training["photos"] == dict.fromkeys(config.labels, 12)
+    assert Recipe.model_validate(config.training["recipe"]) == tiny_recipe()
