@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final
 
@@ -84,38 +86,55 @@ def problem_text(code: str, language: str) -> str:
 
 def finding(
     finding: Finding,
-    photo: Image.Image,
+    photos: Sequence[Image.Image],
     config: CheckpointConfig,
-    prior: list[float],
+    prior: Sequence[float],
     language: str,
 ) -> str:
     """A finding in the order in which it should be read: outcome, deferral, what settles it, figures."""
     say = words(language)
-    advice = say(f"quality.{finding.problem}.advice") if finding.problem else ""
-    shown = {}
-    if finding.heat_map:
-        shown = {
-            "photo": picture(seen(photo, finding.heat_map)),
-            "heat_map": picture(overlay(photo, finding.heat_map)),
-        }
+    if finding.problem:
+        advice = say(f"quality.{finding.problem}.advice")
+        return _render("finding", language, finding=finding, advice=advice)
+    pairs = [
+        {"photo": picture(seen(photo, heat_map)), "heat_map": picture(overlay(photo, heat_map))}
+        for photo, heat_map in zip(photos, finding.heat_maps, strict=True)
+        if heat_map
+    ]
+    today = datetime.now(UTC).date().isoformat()
+    values = {
+        "finding": finding,
+        "coverage": f"{config.conformal.coverage:.0%}",
+        "chances": _chances(finding, config.labels, prior, language),
+        "date": today,
+    }
     return _render(
         "finding",
         language,
-        finding=finding,
-        advice=advice,
-        coverage=f"{config.conformal.coverage:.0%}",
-        chances=[
-            {
-                "label": label,
-                "before": round(before, 4),
-                "before_text": _share(before, language),
-                "after": round(finding.probabilities[label], 4),
-                "after_text": _share(finding.probabilities[label], language),
-            }
-            for label, before in zip(config.labels, prior, strict=True)
-        ],
-        **shown,
+        advice="",
+        pairs=pairs,
+        file_name=f"calcinosis-{today}.html",
+        report=_data_uri("text/html", _render("report", language, pairs=[], **values)),
+        report_with_photo=_data_uri(
+            "text/html", _render("report", language, pairs=pairs, **values)
+        ),
+        **values,
     )
+
+
+def _chances(
+    finding: Finding, labels: Sequence[str], prior: Sequence[float], language: str
+) -> list[dict[str, object]]:
+    return [
+        {
+            "label": label,
+            "before": round(before, 4),
+            "before_text": _share(before, language),
+            "after": round(finding.probabilities[label], 4),
+            "after_text": _share(finding.probabilities[label], language),
+        }
+        for label, before in zip(labels, prior, strict=True)
+    ]
 
 
 def picture(image: Image.Image) -> str:
@@ -124,7 +143,12 @@ def picture(image: Image.Image) -> str:
     small.thumbnail((_SHOWN_SIDE, _SHOWN_SIDE))
     buffer = io.BytesIO()
     small.save(buffer, "JPEG", quality=88)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
+    return _data_uri("image/jpeg", buffer.getvalue())
+
+
+def _data_uri(kind: str, content: bytes | str) -> str:
+    content = content.encode() if isinstance(content, str) else content
+    return f"data:{kind};base64,{base64.b64encode(content).decode('ascii')}"
 
 
 def _share(probability: float, language: str) -> str:

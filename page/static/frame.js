@@ -124,6 +124,8 @@ window.calcinosisAnswered = (answered) => {
   looking = false;
   show();
   say(answered ? strings.ready : strings.failed);
+  const withPhoto = document.getElementById("cc-with-photo");
+  if (withPhoto) withPhoto.checked = false; // a tick is for one finding only
   const title = document.getElementById("cc-finding-title");
   if (answered && title) title.focus();
 };
