@@ -9,6 +9,7 @@ import os
 import shutil
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,7 @@ from model.errors import CalcinosisError, CheckpointError
 from model.reader import Reader
 from page import incoming, views
 from page.guard import Guard
+from page.quiz import Quiz
 
 log = logging.getLogger("calcinosis")
 
@@ -32,29 +34,25 @@ log = logging.getLogger("calcinosis")
 _ANSWERED = "(html) => window.calcinosisAnswered(html !== null)"
 
 
-def build_app(reader: Reader, *, concurrency: int = 2) -> gr.Blocks:
-    """The page for a reader, with one public endpoint, `/finding_v1`.
+class Answers:
+    """What the page's parts and its one endpoint answer. Each asks `model/` and shows what it says."""
 
-    Args:
-        reader: what is asked about photos.
-        concurrency: photos read at the same time; the others wait.
-    """
+    def __init__(self, reader: Reader, quiz: Sequence[tuple[Path, str]]) -> None:
+        self.reader = reader
+        self.quiz = Quiz(quiz, reader) if quiz else None
 
-    def look(event: gr.EventData) -> str:
+    def look(self, event: gr.EventData) -> str:
         """The finding for the photos that the page sent, as HTML."""
-        sent: dict[str, Any] = event._data if isinstance(event._data, dict) else {}
-        language = incoming.language_of(sent.get("language"))
+        language = _language(event)
         try:
-            photos = incoming.open_photos(sent.get("photos"))
-            finding = reader.in_language(language).read(photos[0])
-            return views.finding(finding, photos[0], reader.config, reader.prior.tolist(), language)
-        except CalcinosisError as error:
-            return views.problem(error, language)
-        except Exception:
-            log.exception("a photo could not be read")
-            return views.problem(CalcinosisError("unexpected", ""), language)
+            photos = incoming.open_photos(_sent(event).get("photos"))
+            finding = self.reader.in_language(language).read_together(photos)
+            prior = self.reader.prior.tolist()
+            return views.finding(finding, photos, self.reader.config, prior, language)
+        except Exception as error:
+            return views.problem(_code(error), language)
 
-    def finding_v1(photo: str, language: str = "en") -> dict[str, Any]:
+    def finding_v1(self, photo: str, language: str = "en") -> dict[str, Any]:
         """The finding for one photo, as `calcinosis predict --json` prints it, without `file`.
 
         `photo` is the file's bytes as base64 (JPEG, PNG or WebP). The answer is an object with
@@ -64,56 +62,86 @@ def build_app(reader: Reader, *, concurrency: int = 2) -> gr.Blocks:
         language = incoming.language_of(language)
         try:
             picture = incoming.open_photos([photo])[0]
-            return reader.in_language(language).read(picture).as_json()
-        except CalcinosisError as error:
-            code = error.code
-        except Exception:
-            log.exception("a photo could not be read")
-            code = "unexpected"
-        return {"error": {"code": code, "message": views.problem_text(code, language)}}
+            return self.reader.in_language(language).read(picture).as_json()
+        except Exception as error:
+            code = _code(error)
+            return {"error": {"code": code, "message": views.problem_text(code, language)}}
 
-    def page_in(language: str) -> tuple[str, str, str, str]:
-        return (
-            views.header(language),
-            views.frame(language),
-            views.waiting(language),
-            views.learn(language),
-        )
+    def texts(self, language: str) -> tuple[str, ...]:
+        """Every part of the page in a language, without a finding."""
+        parts = (views.header, views.frame, views.waiting, views.learn)
+        asked = (self.quiz.start,) if self.quiz else ()
+        return tuple(part(language) for part in (*parts, *asked))
 
-    def choose_language(event: gr.EventData) -> tuple[str, str, str, str]:
-        return page_in(incoming.language_of(event._data.get("language")))
+    def translate(self, event: gr.EventData) -> tuple[str, ...]:
+        """The page in the language that a visitor chose."""
+        return self.texts(_language(event))
 
-    def greet(request: gr.Request) -> Any:
+    def greet(self, request: gr.Request) -> Any:
+        """The page in the language that a visitor's browser asks for."""
         language = incoming.accepted_language(request.headers.get("accept-language", ""))
-        return gr.skip() if language == "en" else page_in(language)
+        return gr.skip() if language == "en" else self.texts(language)
 
-    texts = page_in("en")
+
+def build_app(
+    reader: Reader, *, quiz: Sequence[tuple[Path, str]] = (), concurrency: int = 2
+) -> gr.Blocks:
+    """The page for a reader, with one public endpoint, `/finding_v1`.
+
+    Args:
+        reader: what is asked about photos.
+        quiz: photographs with their labels to practise on; without any there is no quiz.
+        concurrency: photos read at the same time; the others wait.
+    """
+    answers = Answers(reader, quiz)
+    hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
+    shared: dict[str, Any] = {"concurrency_limit": concurrency, "concurrency_id": "reading"}
     with gr.Blocks(title="calcinosis", analytics_enabled=False, fill_width=True) as app:
-        header = gr.HTML(texts[0], js_on_load=views.script("header"), apply_default_css=False)
-        frame = gr.HTML(texts[1], js_on_load=views.script("frame"), apply_default_css=False)
-        finding = gr.HTML(texts[2], js_on_load=None, apply_default_css=False)
-        learn = gr.HTML(texts[3], js_on_load=None, apply_default_css=False)
-
-        hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-        parts = [header, frame, finding, learn]
-        frame.submit(
-            look,
-            outputs=finding,
-            concurrency_limit=concurrency,
-            concurrency_id="reading",
-            trigger_mode="once",
-            **hidden,
-        ).then(None, inputs=finding, js=_ANSWERED, **hidden)
-        header.select(choose_language, outputs=parts, **hidden)
-        app.load(greet, outputs=parts, **hidden)
-        gr.api(
-            finding_v1,
-            api_name="finding_v1",
-            concurrency_limit=concurrency,
-            concurrency_id="reading",
+        scripts = ("header", "frame", None, None, "quiz")
+        parts = [
+            gr.HTML(text, js_on_load=script and views.script(script), apply_default_css=False)
+            for text, script in zip(answers.texts("en"), scripts, strict=False)
+        ]
+        header, frame, finding = parts[:3]
+        frame.submit(answers.look, outputs=finding, **hidden, **shared).then(
+            None, inputs=finding, js=_ANSWERED, **hidden
         )
+        header.select(answers.translate, outputs=parts, **hidden)
+        app.load(answers.greet, outputs=parts, **hidden)
+        if answers.quiz:
+            _add_quiz(parts[-1], answers.quiz, {**hidden, **shared})
+        gr.api(answers.finding_v1, api_name="finding_v1", **shared)
     app.queue(max_size=64, default_concurrency_limit=concurrency)
     return app
+
+
+def _add_quiz(part: gr.HTML, quiz: Quiz, settings: dict[str, Any]) -> None:
+    def ask(event: gr.EventData) -> str:
+        return quiz.ask(_language(event))
+
+    def compare(event: gr.EventData) -> str:
+        sent = _sent(event)
+        return quiz.compare(sent.get("index"), sent.get("chosen"), _language(event))
+
+    part.select(ask, outputs=part, **settings)
+    part.submit(compare, outputs=part, **settings)
+
+
+def _sent(event: gr.EventData) -> dict[str, Any]:
+    """What the page's script sent with an event: anything at all, if someone made it up."""
+    return event._data if isinstance(event._data, dict) else {}
+
+
+def _language(event: gr.EventData) -> str:
+    return incoming.language_of(_sent(event).get("language"))
+
+
+def _code(error: Exception) -> str:
+    """The code of an error; one that nobody foresaw goes to the log and to no visitor."""
+    if isinstance(error, CalcinosisError):
+        return error.code
+    log.error("a photo could not be read", exc_info=error)
+    return "unexpected"
 
 
 def launch(app: gr.Blocks, **settings: Any) -> Any:
@@ -138,8 +166,20 @@ def launch(app: gr.Blocks, **settings: Any) -> Any:
     return app.launch(**{**private, **settings})
 
 
-def serve(*, port: int = 7860, checkpoint: Path = SHIPPED, host: str = "127.0.0.1") -> None:
+def serve(
+    *,
+    port: int = 7860,
+    checkpoint: Path = SHIPPED,
+    host: str = "127.0.0.1",
+    quiz: Sequence[tuple[Path, str]] = (),
+) -> None:
     """Serve the page until it is stopped.
+
+    Args:
+        port: where to listen; 0 takes a free one.
+        checkpoint: folder of the checkpoint.
+        host: 127.0.0.1 keeps the page to this machine.
+        quiz: photographs with their labels to practise on.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded; there is never a page without one.
@@ -147,7 +187,7 @@ def serve(*, port: int = 7860, checkpoint: Path = SHIPPED, host: str = "127.0.0.
     reader = Reader(checkpoint)
     torch.set_num_threads(1)  # each of the photos read at the same time has a core of its own
     _make_private_folder()
-    launch(build_app(reader), server_name=host, server_port=port)
+    launch(build_app(reader, quiz=quiz), server_name=host, server_port=port)
 
 
 def _make_private_folder() -> None:

@@ -12,7 +12,6 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
 from model.checkpoint import CheckpointConfig
-from model.errors import CalcinosisError
 from model.finding import Finding
 from model.heatmap import overlay, seen
 from model.labels import LABELS, conditions
@@ -67,9 +66,30 @@ def learn(language: str) -> str:
     return _render("learn", language, conditions=conditions(LABELS))
 
 
-def problem(error: CalcinosisError, language: str) -> str:
+def quiz(
+    language: str,
+    *,
+    photo: str = "",
+    index: int = 0,
+    labels: Sequence[str] = (),
+    chosen: Sequence[str] = (),
+    sentences: Sequence[str] = (),
+) -> str:
+    """A question about a photograph, and once it was answered, the comparison."""
+    return _render(
+        "quiz",
+        language,
+        photo=photo,
+        index=index,
+        labels=labels,
+        chosen=chosen,
+        sentences=sentences,
+    )
+
+
+def problem(code: str, language: str) -> str:
     """Why there is no finding, kindly and without a place on the server."""
-    return _render("problem", language, message=problem_text(error.code, language))
+    return _render("problem", language, message=problem_text(code, language))
 
 
 def problem_text(code: str, language: str) -> str:
