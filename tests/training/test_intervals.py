@@ -9,7 +9,7 @@ from scipy.stats import binomtest
 from training.intervals import group_resamples, percentile_interval, wilson_interval
 
 
-@settings(deadline=None)
+@settings(deadline=None, max_examples=40)
 @given(st.integers(1, 200).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n))))
 def test_wilson_is_scipys(share):
     successes, trials = share
