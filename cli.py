@@ -19,6 +19,8 @@ app = typer.Typer(
     add_completion=False,
 )
 console = Console(stderr=True)
+sets = typer.Typer(help="Public sets of photographs: list, fetch, and make a manifest of them.")
+app.add_typer(sets, name="data", no_args_is_help=True)
 
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="CSV, one row a photo.")]
 RootOption = Annotated[
@@ -246,6 +248,107 @@ def evaluate(
     folder = checkpoint or SHIPPED
     rows = _checked_rows(manifest, root, load_config(folder).labels)
     _print_figures(run(rows, root, folder, out))
+
+
+@sets.command("list")
+@_kindly
+def list_sets(
+    name: Annotated[
+        str | None, typer.Argument(metavar="[SET]", help="Say all that is known of this set.")
+    ] = None,
+) -> None:
+    """List the sets that hold or negate the three conditions, and on what terms."""
+    from data.catalogue import find_set, shown
+    from data.catalogue import list_sets as all_sets
+
+    if name:
+        for key, value in find_set(name).model_dump().items():
+            given = value.items() if isinstance(value, dict) else [("", value)]
+            for part, what in given:
+                print(f"{f'{key} {part}'.strip():24} {_plainly(what)}")
+        return
+    columns = "{:17} {:>8} {:>10} {:>8} {:>8}  {:11} {:6} {:6} {}"
+    titles = ("set", "photos", "calcinosis", "tophi", "milia", "access", "fetch", "build")
+    print(columns.format(*titles, "licence"))
+    for entry in all_sets():
+        held = (entry.holds.calcinosis_cutis, entry.holds.gouty_tophus, entry.holds.milium)
+        able = ("yes" if entry.fetch else "no", "yes" if entry.build else "no")
+        counts = (shown(number) for number in (entry.images, *held))
+        print(columns.format(entry.name, *counts, entry.access, *able, entry.licence))
+
+
+def _plainly(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, tuple):
+        return ", ".join(value)
+    return "unknown" if value is None else str(value)
+
+
+@sets.command("download")
+@_kindly
+def download_set(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
+    to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
+    only: Annotated[
+        str, typer.Option(help="Kinds of photo, with commas: target, lookalike, distant.")
+    ] = "",
+    limit: Annotated[int, typer.Option(min=0, help="At most so many photos; 0 for all.")] = 0,
+    search: Annotated[str, typer.Option(help="For isic: a query in its own language.")] = "",
+    contact: Annotated[
+        str, typer.Option(help="An address that a server's owner can write to.")
+    ] = "",
+    retry_dead: Annotated[
+        bool, typer.Option("--retry-dead", help="Ask again for links found dead before.")
+    ] = False,
+) -> None:
+    """Fetch a set; started again, it goes on where it was."""
+    from data.download import KINDS, download
+
+    kinds = tuple(only.split(",")) if only else KINDS
+    if set(kinds) - set(KINDS):
+        raise typer.BadParameter("--only takes target, lookalike and distant, with commas")
+    summary = download(
+        name,
+        to,
+        kinds=kinds,
+        limit=limit,
+        search=search,
+        contact=contact,
+        retry_dead=retry_dead,
+    )
+    _report(f"{summary.done:,} photos are in {to}, {summary.fetched:,} of them new")
+    if summary.lost:
+        why = ", ".join(f"{code} {count:,}" for code, count in summary.reasons().items())
+        _report(
+            f"{summary.dead:,} links are dead and {summary.failed:,} failed this time ({why}); "
+            f"each is in {to / 'dead_links.csv'}"
+        )
+    for place in summary.terms:
+        _report(f"terms: {place}")
+    raise typer.Exit(1 if summary.failed else 0)
+
+
+@sets.command("build")
+@_kindly
+def build_set(
+    name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
+    root: Annotated[Path, typer.Option("--root", help="Folder that holds the set's own files.")],
+    out: Annotated[Path, typer.Option("--out", help="Manifest to write.")],
+) -> None:
+    """Turn a set's own files into a manifest; what is missing and dropped is listed beside it."""
+    from data.sources import build, write_build
+
+    result = build(name, root)
+    for place in write_build(result, out):
+        _report(f"wrote {place}")
+    groups = len({row.group for row in result.rows})
+    _report(
+        f"{len(result.rows):,} photos in {groups:,} groups, {len(result.missing):,} missing, "
+        f"{len(result.dropped):,} dropped"
+    )
+    for remark in result.notes:
+        _report(f"note: {remark}")
 
 
 def _label_set(labels: str | None) -> tuple[str, ...]:
