@@ -12,6 +12,7 @@ from typing import Any, Final
 from data.catalogue import list_sets
 from training.clear_derm import answer_clear_derm
 from training.metrics import find_figure
+from training.skin_tone import PREFIX
 from training.wording import plain_name, plain_tone, say_figure
 
 Meta = dict[str, Any]
@@ -171,7 +172,7 @@ def _what_it_is(meta: Meta, metrics: Metrics) -> Iterator[str]:
     yield ""
     yield (
         f"A convolutional network that estimates how well a clinical photograph fits "
-        f"{_join(conditions)}, or something else. **It does not diagnose. Whatever it says, only a "
+        f"{_join(conditions, 'or')}, or none of them. **It does not diagnose. Whatever it says, only a "
         "clinician can tell, with examination and tests.** For education and research."
     )
     yield ""
@@ -193,8 +194,8 @@ def _what_it_is(meta: Meta, metrics: Metrics) -> Iterator[str]:
     yield ""
 
 
-def _join(words: Sequence[str]) -> str:
-    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} and {words[-1]}"
+def _join(words: Sequence[str], last: str = "and") -> str:
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
 
 
 def _uses(meta: Meta, metrics: Metrics) -> Iterator[str]:
@@ -314,17 +315,30 @@ def _subgroups(meta: Meta, metrics: Metrics) -> Iterator[str]:
             continue
         rows = [
             [
-                f"{plain_tone(name)}{', estimated' if name.startswith('ita_estimate:') else ''}",
+                _group_name(field, name),
                 plain_name(label),
                 block["label_counts"][label],
-                say_figure(find_figure(block, f"sensitivity.{label}"), percent=True),
-                say_figure(find_figure(block, f"auroc.{label}")),
+                _within_group(find_figure(block, f"sensitivity.{label}"), percent=True),
+                _within_group(find_figure(block, f"auroc.{label}"), percent=False),
             ]
             for name, block in groups.items()
             for label in metrics["labels"]
             if block["label_counts"][label]
         ]
         yield from _table(["Group", "Label", "Photos", "Sensitivity", "AUROC within it"], rows)
+
+
+def _group_name(field: str, name: str) -> str:
+    if field != "by_skin_tone":
+        return name
+    return f"{plain_tone(name)}{', estimated' if name.startswith(PREFIX) else ''}"
+
+
+def _within_group(figure: dict[str, Any] | None, *, percent: bool) -> str:
+    """A subgroup's figure with its interval, or no figure at all."""
+    if figure is None or figure["low"] is None:
+        return "–" if figure is None else figure["reason"]
+    return say_figure(figure, percent=percent)
 
 
 def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:

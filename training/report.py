@@ -474,7 +474,7 @@ def _forests(
                 if figure is None or figure["value"] is None:
                     continue
                 count = block["label_counts"][label]
-                group = plain_tone(name)
+                group = plain_tone(name) if field == "by_skin_tone" else name
                 if figure["low"] is None:
                     said = f"not shown: {figure['reason']}"
                 else:

@@ -52,7 +52,7 @@ def read(path):
 @pytest.fixture(scope="module")
 def report(tmp_path_factory):
     table = drawn_table()
-    metrics = compute_metrics(table, prior=(0.1, 0.2, 0.3, 0.4), resamples=60)
+    metrics = compute_metrics(table, prior=(0.1, 0.2, 0.3, 0.4), resamples=20)
     path = tmp_path_factory.mktemp("report") / "report.html"
     write_report(metrics, table, path)
     return metrics, path
@@ -119,7 +119,7 @@ def test_names_from_the_data_are_escaped(tmp_path):
     assert read(path).open == []
 
 
-@pytest.mark.parametrize("labels_present", [[2], [0, 1, 2], [3]])
+@pytest.mark.parametrize("labels_present", [[2], [3]])
 @pytest.mark.filterwarnings("error")
 def test_a_table_without_some_labels_still_gives_a_report(tmp_path, labels_present):
     table = drawn_table()
