@@ -7,7 +7,7 @@ import tomllib
 import unicodedata
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
@@ -64,6 +64,7 @@ class _Quality:
     reason: str
 
 
+@lru_cache(maxsize=16_384)
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in a form in which two spellings of it are equal.
 
