@@ -391,6 +391,14 @@ def test_a_site_without_robots_may_be_fetched(server: Server, fetch: Fetch) -> N
     assert fetch([item(server, "photo/1.jpg")], robots=True).done == 1
 
 
+def test_a_site_s_wish_for_time_between_requests_is_kept(server: Server, fetch: Fetch) -> None:
+    server.robots = "User-agent: *\nCrawl-delay: 1\n"
+    before = time.monotonic()
+    manners = replace(QUICK, longest_wait=1.0)
+    fetch([item(server, f"photo/{n}.jpg") for n in range(2)], robots=True, manners=manners)
+    assert time.monotonic() - before >= 1
+
+
 # ---- disk and other runs ----------------------------------------------------------------------
 
 
@@ -444,19 +452,31 @@ _CHILD = """
 """
 
 
+def start_child(server: Server, folder: Path, count: int) -> subprocess.Popen[bytes]:
+    """A download in a process of its own, which can be killed."""
+    place = str(Path(__file__).parents[2])
+    text = textwrap.dedent(_CHILD)
+    command = [sys.executable, "-c", text, server.root, str(folder), str(count)]
+    return subprocess.Popen(  # noqa: S603 - this interpreter with the text above
+        command, cwd=place, env={**os.environ, "PYTHONPATH": place}, stderr=subprocess.DEVNULL
+    )
+
+
+def wait_for(folder: Path, wanted: int) -> None:
+    deadline = time.monotonic() + 60
+    while len(files_of(folder)) < wanted and time.monotonic() < deadline:
+        time.sleep(0.005)
+
+
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no kill -9")
 def test_killed_at_any_moment_it_goes_on_where_it_was(
     server: Server, fetch: Fetch, tmp_path: Path
 ) -> None:
     count, folder = 40, tmp_path / "set"
     server.slowness = 0.03
-    command = [sys.executable, "-c", textwrap.dedent(_CHILD), server.root, str(folder), str(count)]
-    place = Path(__file__).parents[2]
     for wanted in (8, 20):
-        child = subprocess.Popen(command, cwd=place, env={**os.environ, "PYTHONPATH": str(place)})  # noqa: S603 - this interpreter with the text above
-        deadline = time.monotonic() + 60
-        while len(files_of(folder)) < wanted and time.monotonic() < deadline:
-            time.sleep(0.005)
+        child = start_child(server, folder, count)
+        wait_for(folder, wanted)
         child.kill()
         child.wait()
         there = list((folder / "images").glob("*.jpg"))
@@ -474,6 +494,20 @@ def test_killed_at_any_moment_it_goes_on_where_it_was(
     assert not list(folder.rglob("*.partial"))
     with (folder / "metadata.csv").open(newline="") as stream:
         assert len(list(csv.DictReader(stream))) == count
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="this system has no SIGINT for one child")
+def test_stopped_by_its_user_it_writes_down_what_it_has(server: Server, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    server.slowness = 0.03
+    child = start_child(server, folder, 200)
+    wait_for(folder, 8)
+    child.send_signal(signal.SIGINT)
+    assert child.wait(timeout=60) != 0
+    with (folder / "metadata.csv").open(newline="") as stream:
+        named = {row["file"] for row in csv.DictReader(stream)}
+    assert 8 <= len(named) < 200
+    assert all((folder / name).is_file() for name in named)
 
 
 def test_a_journal_torn_by_a_kill_is_read_as_far_as_it_goes(server: Server, fetch: Fetch) -> None:
