@@ -374,9 +374,9 @@ def _print_figures(metrics: dict[str, Any]) -> None:
     """Print the figures of the whole table; those of its subgroups are in metrics.json."""
     subgroups = [name for name in metrics if name.startswith("by_")]
     for name, figure in _figures({k: v for k, v in metrics.items() if k not in subgroups}):
-        value = figure["value"]
-        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if value is not None else ""
-        shown = f"{value:.3f}" if value is not None else "not measured"
+        shown = "not measured" if figure["value"] is None else f"{figure['value']:.3f}"
+        known = figure["low"] is not None
+        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if known else ""
         print(f"{name:42} {shown:>12}   {interval:16} n = {figure['n']}")
 
 

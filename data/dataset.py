@@ -1,10 +1,11 @@
 """A manifest's photos as tensors for PyTorch."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset, default_collate
 
 from data.errors import DataError
 from data.manifest import Row, resolve
@@ -65,3 +66,49 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
             message = getattr(error, "message", str(error) or type(error).__name__)
             raise DataError(code, message, name=row.file) from error
         return photo, self._index[row.label], i
+
+
+def batches(dataset: Dataset[Any], *, batch_size: int, workers: int) -> "_Batches":
+    """A dataset's items in batches, in their order, read ahead by worker processes.
+
+    An error in a worker reaches the caller as it was raised; PyTorch's own loader would wrap it in a
+    traceback.
+    """
+    return _Batches(dataset, batch_size, workers)
+
+
+class _Batches:
+    def __init__(self, dataset: Dataset[Any], batch_size: int, workers: int) -> None:
+        self._loader = DataLoader(
+            _Carrying(dataset), batch_size=batch_size, num_workers=workers, collate_fn=_collate
+        )
+
+    def __len__(self) -> int:
+        return len(self._loader)
+
+    def __iter__(self) -> Iterator[Any]:
+        for batch in self._loader:
+            if isinstance(batch, Exception):
+                raise batch
+            yield batch
+
+
+class _Carrying(Dataset[Any]):
+    """A dataset that hands over an error instead of raising it."""
+
+    def __init__(self, dataset: Dataset[Any]) -> None:
+        self._dataset = dataset
+
+    def __len__(self) -> int:
+        return len(self._dataset)  # type: ignore[arg-type]  # every map-style dataset has a length
+
+    def __getitem__(self, i: int) -> Any:
+        try:
+            return self._dataset[i]
+        except Exception as error:
+            return error
+
+
+def _collate(items: list[Any]) -> Any:
+    failed = next((item for item in items if isinstance(item, Exception)), None)
+    return default_collate(items) if failed is None else failed

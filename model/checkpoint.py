@@ -8,6 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
+from torch import nn
 
 from model.backbones import build_backbone
 from model.calibration import Calibration, Conformal, check_prior
@@ -32,6 +33,8 @@ class CheckpointConfig(BaseModel):
         name: what findings call the checkpoint.
         labels: in the order of the network's outputs; `other` is last.
         backbone: as `model.backbones` names it.
+        kept_from: the backbone's stage from which on its start weights are kept beside the trained ones;
+            null where they are not.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
         prior: the chances of each label that probabilities assume unless a reader asks for others.
@@ -45,6 +48,7 @@ class CheckpointConfig(BaseModel):
     name: str = Field(min_length=1)
     labels: tuple[str, ...]
     backbone: str
+    kept_from: int | None = Field(default=None, ge=0)
     preprocessing: Preprocessing
     calibration: Calibration
     conformal: Conformal
@@ -137,20 +141,31 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
         backbone = build_backbone(config.backbone, pretrained=False)
     except BackboneError as error:
         raise CheckpointError("bad_config", str(error), name=str(folder / CONFIG)) from None
-    network = Network(backbone, len(config.labels))
+    network = Network(
+        backbone,
+        len(config.labels),
+        frozen_stages=config.kept_from or 0,
+        keeps_start=config.kept_from is not None,
+    )
     _check_state(path, state, _inference_state(network))
-    network.top.load_state_dict(_below(state, "backbone."))
-    network.head.load_state_dict(_below(state, "head."))
+    for prefix, part in _parts(network).items():
+        part.load_state_dict(_below(state, prefix))
     return network.eval(), config
 
 
 def _inference_state(network: Network) -> dict[str, torch.Tensor]:
     """The weights under names that do not depend on where training cut the network."""
-    stages = torch.nn.Sequential(*network.trunk, *network.top)
     return {
-        **{f"backbone.{name}": tensor for name, tensor in stages.state_dict().items()},
-        **{f"head.{name}": tensor for name, tensor in network.head.state_dict().items()},
+        prefix + name: tensor
+        for prefix, part in _parts(network).items()
+        for name, tensor in part.state_dict().items()
     }
+
+
+def _parts(network: Network) -> dict[str, nn.Module]:
+    """What the weights of a network are filed under."""
+    parts = {"backbone.": nn.Sequential(*network.trunk, *network.top), "head.": network.head}
+    return parts if network.kept is None else {**parts, "kept.": network.kept}
 
 
 def _below(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -10,11 +10,14 @@ class CalcinosisError(Exception):
         message: what is wrong and what to do, without the file's name.
     """
 
-    def __init__(self, code: str, message: str, *, name: str = "") -> None:
-        super().__init__(f"{name}: {message}" if name else message)
+    def __init__(self, code: str, message: str, name: str = "") -> None:
+        super().__init__(code, message, name)  # all of it, so that it can cross between processes
         self.code = code
         self.name = name
         self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.name else self.message
 
 
 class PhotoError(CalcinosisError):

@@ -15,8 +15,9 @@ from typing import Final
 import numpy as np
 import torch
 from rich.progress import track
-from torch.utils.data import DataLoader, Dataset
+from torch.utils.data import Dataset
 
+from data.dataset import batches
 from data.manifest import Row, resolve
 from model.network import Network
 from model.photo import open_photo
@@ -88,7 +89,7 @@ def compute_activations(
     )
     views = _Views(rows, root, counts, preprocessing, recipe, first=done)
     if len(views):
-        loader = DataLoader(views, batch_size=_BATCH, num_workers=1, prefetch_factor=4)
+        loader = batches(views, batch_size=_BATCH, workers=1)
         for step, batch in enumerate(track(loader, "Reading the photographs", total=len(loader))):
             at = done + step * _BATCH
             values[at : at + len(batch)] = compute(batch).numpy().astype(np.float16)

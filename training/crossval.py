@@ -20,7 +20,7 @@ from model.finding import outcome_of
 from model.network import Network
 from model.preprocessing import Preprocessing
 from training.activations import Activations, compute_activations
-from training.calibrate import fit_calibration, fit_conformal
+from training.calibrate import fit_blend, fit_calibration, fit_conformal
 from training.errors import TrainingError
 from training.fit import (
     Integers,
@@ -35,6 +35,7 @@ from training.fit import (
 from training.metrics import compute_metrics
 from training.predictions import NO_FOLD, Predictions, write_predictions
 from training.recipe import Recipe
+from training.report import write_report
 from training.runs import claim_folder
 
 Floats = NDArray[np.float64]
@@ -82,77 +83,131 @@ def prepare(rows: Sequence[Row], root: Path, recipe: Recipe, cache: Path, report
     return Study(recipe, folded, backbone, preprocessing, start, activations, targets, features)
 
 
-def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report) -> Network:
-    """A network fitted to these rows (n,) of the study by its recipe."""
-    network = copy.deepcopy(study.start)
+def fit(
+    study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report
+) -> list[Network]:
+    """The networks fitted to these rows (n,) of the study by its recipe.
+
+    One, or with `keep_start` two: the fine-tuned one, then the start network with its probe.
+    """
+    probe = copy.deepcopy(study.start)
     weights, biases = fit_probe(study.features[rows], study.targets.labels[rows], study.recipe)
-    set_head(network, weights, biases)
-    if study.recipe.method == "finetune":
-        finetune(
-            network,
-            study.activations,
-            study.targets,
-            rows,
-            study.recipe,
-            folder,
-            resume=resume,
-            report=report,
-        )
-    return network
+    set_head(probe, weights, biases)
+    if study.recipe.method == "probe":
+        return [probe]
+    tuned = copy.deepcopy(probe)
+    finetune(
+        tuned,
+        study.activations,
+        study.targets,
+        rows,
+        study.recipe,
+        folder,
+        resume=resume,
+        report=report,
+    )
+    return [tuned, probe] if study.recipe.keep_start else [tuned]
 
 
 def held_out_logits(study: Study, out: Path, *, resume: bool, report: Report) -> Floats:
-    """Logits (rows, labels) of every photo, each from the network of the fold that held it out."""
+    """Logits (rows, networks, labels) of every photo, from the fold that held it out."""
     folds = np.array([row.fold for row in study.rows])
-    logits = np.full((len(folds), len(study.recipe.labels)), np.nan)
+    parts = {}
     for fold in np.unique(folds):
         folder = out / f"fold-{fold}"
         path = folder / "logits.safetensors"
-        held_out = np.flatnonzero(folds == fold)
         if not (resume and path.exists()):
             report(f"fold {fold}: learning from {(folds != fold).sum()} photographs")
-            network = fit(
-                study, np.flatnonzero(folds != fold), folder, resume=resume, report=report
-            )
+            learnt = np.flatnonzero(folds != fold)
+            networks = fit(study, learnt, folder, resume=resume, report=report)
             folder.mkdir(parents=True, exist_ok=True)
             partial = path.with_suffix(".partial")
-            save_file({"logits": network_logits(network, study, held_out)}, partial)
+            held_out = np.flatnonzero(folds == fold)
+            save_file({"logits": network_logits(networks, study, held_out)}, partial)
             partial.replace(path)
-        logits[held_out] = load_file(path)["logits"]
+        parts[fold] = load_file(path)["logits"]
+    logits = np.full((len(folds), *next(iter(parts.values())).shape[1:]), np.nan)
+    for fold, part in parts.items():
+        logits[folds == fold] = part
     if not np.isfinite(logits).all():
         raise TrainingError("diverged", "a held-out photo has no finite logits", name=str(out))
     return logits
 
 
 @torch.no_grad()
-def network_logits(network: Network, study: Study, rows: Integers) -> Floats:
-    """Logits (n, labels) of the plain views of rows (n,)."""
-    features = torch.from_numpy(compute_features(network, study.activations, rows))
-    logits: Floats = network.head(features).double().numpy()
-    return logits
+def network_logits(networks: Sequence[Network], study: Study, rows: Integers) -> Floats:
+    """Logits (n, networks, labels) of the plain views of rows (n,)."""
+    logits = [
+        network.head(torch.from_numpy(compute_features(network, study.activations, rows)))
+        for network in networks
+    ]
+    stacked: Floats = torch.stack(logits, dim=1).double().numpy()
+    return stacked
 
 
-def calibrate(logits: Floats, labels: Integers, coverage: float) -> tuple[Calibration, Conformal]:
-    """Calibration and prediction sets from held-out logits (n, labels)."""
-    calibration = fit_calibration(logits, labels)
-    return calibration, fit_conformal(calibration.probabilities(logits), labels, coverage)
+def assemble(networks: Sequence[Network], blend: Floats, study: Study) -> Network:
+    """One network whose logits are those of the given ones, weighted by `blend` (networks,)."""
+    if len(networks) == 1:
+        return networks[0]
+    tuned, probe = networks
+    whole = Network(
+        study.backbone,
+        len(study.recipe.labels),
+        frozen_stages=study.recipe.frozen_stages,
+        keeps_start=True,
+    )
+    whole.trunk.load_state_dict(study.start.trunk.state_dict())
+    whole.top.load_state_dict(tuned.top.state_dict())
+    if whole.kept is not None:
+        whole.kept.load_state_dict(probe.top.state_dict())
+    pairs = [(network.head, float(weight)) for network, weight in zip(networks, blend, strict=True)]
+    with torch.no_grad():
+        whole.head.weight.copy_(torch.cat([head.weight * weight for head, weight in pairs], dim=1))
+        biases = torch.stack([head.bias * weight for head, weight in pairs])
+        whole.head.bias.copy_(biases.sum(dim=0))
+    return whole.eval()
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What turns the logits of a recipe's networks into probabilities and prediction sets."""
+
+    blend: Floats
+    calibration: Calibration
+    conformal: Conformal
+
+    def blended(self, logits: Floats) -> Floats:
+        """Logits (n, labels) of the assembled network, from those (n, networks, labels) of its parts."""
+        mixed: Floats = np.einsum("nbk,b->nk", logits, self.blend)
+        return mixed
+
+
+def fit_readout(logits: Floats, labels: Integers, coverage: float) -> Readout:
+    """Blend, calibration and prediction sets from held-out logits (n, networks, labels)."""
+    blend = fit_blend(logits, labels)
+    mixed = np.einsum("nbk,b->nk", logits, blend)
+    calibration = fit_calibration(mixed, labels)
+    conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
+    return Readout(blend, calibration, conformal)
 
 
 def cross_predictions(study: Study, logits: Floats) -> Predictions:
-    """The predictions table of held-out logits.
+    """The predictions table of held-out logits (rows, networks, labels).
 
-    The calibration of a fold's photos is fitted on the held-out logits of the other folds, so that no
+    The readout of a fold's photos is fitted on the held-out logits of the other folds, so that no
     photo has a say in how its own probabilities or its own prediction set are made.
     """
     recipe, labels = study.recipe, study.targets.labels
     folds = np.array([row.fold for row in study.rows])
-    probabilities = np.zeros_like(logits)
-    members = np.zeros(logits.shape, dtype=bool)
+    probabilities = np.zeros((len(folds), len(recipe.labels)))
+    members = np.zeros(probabilities.shape, dtype=bool)
     for fold in np.unique(folds):
         others, own = folds != fold, folds == fold
-        calibration, conformal = calibrate(logits[others], labels[others], recipe.coverage)
-        probabilities[own] = calibration.probabilities(logits[own], recipe.stated_prior)
-        members[own] = conformal.prediction_sets(calibration.probabilities(logits[own]))
+        readout = fit_readout(logits[others], labels[others], recipe.coverage)
+        mixed = readout.blended(logits[own])
+        probabilities[own] = readout.calibration.probabilities(mixed, recipe.stated_prior)
+        reference = readout.calibration.probabilities(mixed)
+        members[own] = readout.conformal.prediction_sets(reference)
     return make_predictions(study.rows, recipe.labels, probabilities, members)
 
 
@@ -181,12 +236,13 @@ def make_predictions(
 
 
 def write_results(predictions: Predictions, prior: Sequence[float], out: Path) -> dict[str, Any]:
-    """Write `predictions.csv` and `metrics.json` to a folder; gives the metrics."""
+    """Write `predictions.csv`, `metrics.json` and `report.html` to a folder; gives the metrics."""
     write_predictions(predictions, out / "predictions.csv")
     metrics = compute_metrics(predictions, prior=prior)
     partial = out / "metrics.json.partial"
     partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
     partial.replace(out / "metrics.json")
+    write_report(metrics, predictions, out / "report.html")
     return metrics
 
 
@@ -205,7 +261,7 @@ def cross_validate(
     Working state goes to `out/work`.
 
     Returns:
-        The study, the held-out logits (rows, labels) and the metrics.
+        The study, the held-out logits (rows, networks, labels) and the metrics.
 
     Raises:
         TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.

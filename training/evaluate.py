@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import torch
 from rich.progress import track
-from torch.utils.data import DataLoader
 
-from data.dataset import PhotoDataset
+from data.dataset import PhotoDataset, batches
 from data.manifest import Row
 from model.checkpoint import load_checkpoint
 from model.photo import open_photo
@@ -42,7 +41,7 @@ def evaluate(
         rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
     )
     logits = np.full((len(rows), len(config.labels)), np.nan)
-    loader = DataLoader(photos, batch_size=_BATCH, num_workers=workers)
+    loader = batches(photos, batch_size=_BATCH, workers=workers)
     with torch.inference_mode():
         for batch, _, numbers in track(loader, "Asking about the photographs", total=len(loader)):
             logits[numbers.numpy()] = network(batch).double().numpy()

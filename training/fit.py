@@ -127,6 +127,10 @@ def finetune(
     """
     learner = _Learner(network, int(targets.source_labels.max()) + 1)
     learner.train()
+    if recipe.freeze_batch_norm:
+        for module in network.top.modules():
+            if isinstance(module, nn.BatchNorm2d):
+                module.eval()
     averaged = AveragedModel(
         learner, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True
     )

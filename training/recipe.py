@@ -36,6 +36,8 @@ class Recipe(BaseModel):
         mixup: parameter of the Beta distribution that mixes pairs (Zhang et al. 2018,
             arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside); 0 for none.
         label_smoothing: of the second task.
+        keep_start: keep the probe on the start weights beside the fine-tuned part, and blend both.
+        freeze_batch_norm: keep the batch statistics of the start weights while fine-tuning.
         averaging: decay of the running average of the weights, a step.
         coverage: of the prediction sets.
         prior: chances of the labels that the checkpoint's probabilities assume; equal unless given.
@@ -64,6 +66,8 @@ class Recipe(BaseModel):
     source_label_weight: float = Field(default=0.5, ge=0)
     mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    keep_start: bool = True
+    freeze_batch_norm: bool = True
     averaging: float = Field(default=0.99, ge=0, lt=1)
     coverage: float = Field(default=0.9, gt=0, lt=1)
     prior: tuple[float, ...] | None = None

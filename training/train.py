@@ -13,7 +13,7 @@ import numpy as np
 from data.manifest import Row
 from model.checkpoint import CheckpointConfig, save_checkpoint
 from training.card import write_card
-from training.crossval import calibrate, cross_validate, fit
+from training.crossval import assemble, cross_validate, fit, fit_readout
 from training.fit import Report
 from training.recipe import Recipe
 from training.runs import manifest_digest
@@ -50,15 +50,17 @@ def train(
     )
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))
-    network = fit(study, everything, out / "work" / "final", resume=resume, report=report)
-    calibration, conformal = calibrate(logits, study.targets.labels, recipe.coverage)
+    networks = fit(study, everything, out / "work" / "final", resume=resume, report=report)
+    readout = fit_readout(logits, study.targets.labels, recipe.coverage)
+    network = assemble(networks, readout.blend, study)
     config = CheckpointConfig(
         name=recipe.name,
         labels=recipe.labels,
         backbone=recipe.backbone,
+        kept_from=recipe.frozen_stages if network.kept is not None else None,
         preprocessing=study.preprocessing,
-        calibration=calibration,
-        conformal=conformal,
+        calibration=readout.calibration,
+        conformal=readout.conformal,
         prior=recipe.stated_prior,
         licence=LICENCE,
         training=_provenance(study.rows, recipe, command)
