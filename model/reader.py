@@ -47,6 +47,7 @@ class Reader:
         self.prior = check_prior(
             self.config.prior if prior is None else prior, len(self.config.labels)
         )
+        words(language)  # says now, and not with the first photo, that there are none
         self.language = language
 
     def in_language(self, language: str) -> "Reader":
