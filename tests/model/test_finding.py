@@ -1,0 +1,208 @@
+"""The decision rules, by property: whatever the network says, the finding ends at a clinician."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from model.finding import OUTCOMES, Finding, ask_for_another, decide, outcome_of
+from model.labels import LABELS, OTHER
+from model.quality import Problem
+from model.words import languages, words
+
+KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
+PRIOR = dict.fromkeys(LABELS, 0.25)
+PROBLEMS = [
+    Problem("too_small", {"side": 20, "minimum": 96}),
+    Problem("too_dark", {}),
+    Problem("too_bright", {}),
+    Problem("blank", {}),
+]
+
+
+def shares(labels: tuple[str, ...] = LABELS) -> st.SearchStrategy[dict[str, float]]:
+    """Any probabilities over the labels."""
+    weights = st.lists(st.floats(0, 1e6), min_size=len(labels), max_size=len(labels))
+    return weights.filter(lambda w: sum(w) > 0).map(
+        lambda w: dict(zip(labels, (np.array(w) / sum(w)).tolist(), strict=True))
+    )
+
+
+def sets(labels: tuple[str, ...] = LABELS) -> st.SearchStrategy[list[str]]:
+    """Any prediction set, in the order of the labels."""
+    chosen = st.sets(st.sampled_from(labels), min_size=1)
+    return chosen.map(lambda members: [label for label in labels if label in members])
+
+
+def everything_said(finding: Finding) -> str:
+    return " ".join([finding.headline, *finding.reasons, finding.advice])
+
+
+def check_that_it_defers(finding: Finding, language: str) -> None:
+    say = words(language)
+    assert say("deferral.statement") in finding.advice
+    assert say("deferral.red_flags") in finding.advice
+
+
+def check_that_it_claims_nothing(finding: Finding) -> None:
+    """English only: no diagnosis is given and none is ruled out."""
+    said = everything_said(finding).lower()
+    assert not re.search(r"\byou(r lump| probably| likely)? (have|suffer)\b", said)
+    assert not re.search(r"\b(it|this|the lump) is (a |an )?(calcinosis|gouty|milium)", said)
+    assert not re.search(
+        r"\b(benign|malignant|harmless|no need|nothing to worry|definitely)\b", said
+    )
+    for sentence in re.split(r"[.;] ?", said):
+        if re.search(r"\brul(e|es|ed|ing) (\w+ ){0,4}out\b", sentence):
+            assert re.search(r"\b(cannot|never|neither|not|no)\b", sentence), sentence
+
+
+@given(prediction_set=sets())
+def test_the_outcome_follows_the_set_alone(prediction_set: list[str]) -> None:
+    expected = "uncertain"
+    if prediction_set == [OTHER]:
+        expected = "out_of_scope"
+    elif len(prediction_set) == 1:
+        expected = "suggestive"
+    assert outcome_of(prediction_set) == expected
+    assert expected in OUTCOMES
+
+
+def test_an_empty_set_has_no_outcome() -> None:
+    with pytest.raises(ValueError, match="never empty"):
+        outcome_of([])
+    with pytest.raises(ValueError, match="never empty"):
+        decide(PRIOR, [], prior=PRIOR, coverage=0.9, checkpoint="tiny")
+
+
+@settings(deadline=None)
+@given(shares(), shares(), shares(), sets(), st.floats(0.5, 0.999))
+def test_every_finding_defers_and_claims_nothing(
+    probabilities: dict[str, float],
+    others: dict[str, float],
+    prior: dict[str, float],
+    prediction_set: list[str],
+    coverage: float,
+) -> None:
+    for language in languages():
+        finding = decide(
+            probabilities,
+            prediction_set,
+            prior=prior,
+            coverage=coverage,
+            checkpoint="tiny",
+            language=language,
+        )
+        check_that_it_defers(finding, language)
+        if language == "en":
+            check_that_it_claims_nothing(finding)
+        for label in prediction_set:
+            assert words(language).settle(label) in finding.advice
+        assert finding.outcome == outcome_of(prediction_set)
+        assert finding.prediction_set == tuple(prediction_set)
+        assert finding.reasons
+        assert sum(finding.probabilities.values()) == pytest.approx(1, abs=1e-9)
+        assert "{" not in everything_said(finding), "every place in a sentence is filled"
+        again = decide(
+            others,
+            prediction_set,
+            prior=prior,
+            coverage=coverage,
+            checkpoint="tiny",
+            language=language,
+        )
+        assert (again.outcome, again.headline, again.advice) == (
+            finding.outcome,
+            finding.headline,
+            finding.advice,
+        )
+
+
+@given(prior=shares(), problem=st.sampled_from(PROBLEMS))
+def test_a_photo_that_cannot_be_used_changes_nothing(
+    prior: dict[str, float], problem: Problem
+) -> None:
+    for language in languages():
+        finding = ask_for_another(problem, prior=prior, checkpoint="tiny", language=language)
+        check_that_it_defers(finding, language)
+        if language == "en":
+            check_that_it_claims_nothing(finding)
+        assert finding.outcome == "retake"
+        assert finding.probabilities == prior
+        assert finding.prediction_set == LABELS
+        assert finding.heat_map is None
+        assert finding.reasons
+        assert "{" not in everything_said(finding)
+        assert words(language)(f"quality.{problem.code}.advice") in finding.advice
+
+
+def test_the_reason_of_a_retake_says_what_was_measured() -> None:
+    finding = ask_for_another(PROBLEMS[0], prior=PRIOR, checkpoint="tiny")
+    assert "20" in finding.headline
+    assert "96" in finding.headline
+
+
+@given(shares(), sets())
+def test_json_holds_what_the_design_names(
+    probabilities: dict[str, float], prediction_set: list[str]
+) -> None:
+    finding = decide(probabilities, prediction_set, prior=PRIOR, coverage=0.9, checkpoint="tiny")
+    told = json.loads(json.dumps(finding.as_json(), allow_nan=False))
+    assert list(told) == KEYS
+    assert list(told["probabilities"]) == list(LABELS)
+    assert sum(told["probabilities"].values()) == pytest.approx(1, abs=1e-5)
+    assert told["prediction_set"] == prediction_set
+    assert told["checkpoint"] == "tiny"
+    assert words()("deferral.statement") in told["advice"]
+    assert told["reasons"][0] == finding.headline
+
+
+def test_json_of_a_retake_has_the_same_shape() -> None:
+    told = ask_for_another(PROBLEMS[1], prior=PRIOR, checkpoint="tiny").as_json()
+    assert list(told) == KEYS
+    assert told["prediction_set"] == list(LABELS)
+
+
+@pytest.mark.parametrize(
+    "prior", [PRIOR, dict(zip(LABELS, (0.002, 0.003, 0.015, 0.98), strict=True))]
+)
+def test_the_prior_is_stated(prior: dict[str, float]) -> None:
+    finding = decide(PRIOR, [OTHER], prior=prior, coverage=0.9, checkpoint="tiny")
+    said = " ".join(finding.reasons)
+    for label, chance in prior.items():
+        assert f"{words().label(label)} {chance:.3g}" in said
+
+
+def test_the_coverage_is_stated() -> None:
+    finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=0.95, checkpoint="tiny")
+    assert "95%" in " ".join(finding.reasons)
+
+
+@settings(max_examples=50, deadline=None)
+@given(data=st.data())
+def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> None:
+    labels = ("wart_of_the_foot", "{curly}", "keloid", OTHER)
+    probabilities = data.draw(shares(labels))
+    prediction_set = data.draw(sets(labels))
+    prior = data.draw(shares(labels))
+    for language in languages():
+        finding = decide(
+            probabilities,
+            prediction_set,
+            prior=prior,
+            coverage=0.9,
+            checkpoint="theirs",
+            language=language,
+        )
+        check_that_it_defers(finding, language)
+        said = everything_said(finding)
+        assert "wart of the foot" in said, "the prior names every label"
+        assert "wart_of_the_foot" not in said
+        assert not re.search("calcinosis|milium|gouty", said), "nothing of the labels we ship"
+        if language == "en":
+            check_that_it_claims_nothing(finding)
+    retake = ask_for_another(PROBLEMS[0], prior=prior, checkpoint="theirs")
+    assert retake.prediction_set == labels
