@@ -1,0 +1,147 @@
+"""The network: logits that are the mean of their evidence, and a frozen trunk that stays frozen."""
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from model.backbones import Backbone
+from model.network import Network
+from model.preprocessing import Preprocessing
+from tests.drawings import tiny_network
+
+LABELS = 4
+
+
+def small_network(frozen_stages: int = 0, inplace: bool = True) -> Network:
+    """Two stages of convolution and batch norm, with weights and statistics that are not trivial."""
+    torch.manual_seed(1)
+    stages = nn.Sequential(
+        nn.Sequential(nn.Conv2d(3, 6, 3, stride=2), nn.BatchNorm2d(6), nn.ReLU(inplace)),
+        nn.Sequential(nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace)),
+    )
+    backbone = Backbone(stages, 8, Preprocessing(size=32), "drawn")
+    return Network(backbone, LABELS, frozen_stages=frozen_stages).eval()
+
+
+@pytest.fixture(params=["small", "tiny"])
+def network(request: pytest.FixtureRequest) -> Network:
+    return small_network() if request.param == "small" else tiny_network()
+
+
+@pytest.fixture
+def inputs() -> torch.Tensor:
+    generator = torch.Generator().manual_seed(2)
+    return torch.randn(3, 3, 64, 48, generator=generator)
+
+
+def feature_map_of(network: Network, inputs: torch.Tensor) -> torch.Tensor:
+    return network.top(network.trunk(inputs))
+
+
+def test_explaining_gives_the_same_logits(network: Network, inputs: torch.Tensor) -> None:
+    with torch.no_grad():
+        output = network.explain(inputs)
+        torch.testing.assert_close(output.logits, network(inputs), rtol=1e-5, atol=1e-5)
+
+
+def test_a_logit_is_the_mean_of_its_evidence(network: Network, inputs: torch.Tensor) -> None:
+    with torch.no_grad():
+        logits, evidence = network.explain(inputs)
+        expected = evidence.flatten(2).mean(dim=2) + network.head.bias
+        torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+
+
+@torch.no_grad()
+def test_the_evidence_is_a_class_activation_map(network: Network, inputs: torch.Tensor) -> None:
+    """The slow twin: place by place, what the head makes of the features there, scaled alike."""
+    evidence = network.explain(inputs).evidence
+    feature_map = feature_map_of(network, inputs)
+    count, _, height, width = feature_map.shape
+    assert evidence.shape == (count, LABELS, height, width)
+    for n in range(count):
+        pooled = feature_map[n].mean(dim=(1, 2))
+        scale = 1 / pooled.square().mean().sqrt()
+        for y in range(height):
+            for x in range(width):
+                expected = network.head.weight @ (feature_map[n, :, y, x] * scale)
+                torch.testing.assert_close(evidence[n, :, y, x], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_the_evidence_agrees_with_grad_cam(network: Network, inputs: torch.Tensor) -> None:
+    """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) of the linear head, by autograd.
+
+    The gradient is taken with the scale of the features held still: it is the same at every place.
+    """
+    feature_map = feature_map_of(network, inputs).detach().requires_grad_()
+    pooled = feature_map.mean(dim=(2, 3))
+    scale = 1 / pooled.detach().square().mean(dim=1, keepdim=True).sqrt()
+    logits = network.head(pooled * scale)
+    evidence = network.explain(inputs).evidence.detach()
+    for label in range(LABELS):
+        (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
+        importance = gradient.mean(dim=(2, 3), keepdim=True)
+        grad_cam = (importance * feature_map).sum(dim=1).detach()
+        places = grad_cam.shape[1] * grad_cam.shape[2]
+        torch.testing.assert_close(grad_cam * places, evidence[:, label], rtol=1e-3, atol=1e-4)
+
+
+def test_features_have_a_root_mean_square_of_one(network: Network, inputs: torch.Tensor) -> None:
+    with torch.no_grad():
+        features = network.features(feature_map_of(network, inputs))
+    assert features.square().mean(dim=1).numpy() == pytest.approx([1, 1, 1], abs=1e-5)
+
+
+def test_the_strength_of_a_feature_map_moves_no_logit(
+    network: Network, inputs: torch.Tensor
+) -> None:
+    with torch.no_grad():
+        feature_map = feature_map_of(network, inputs)
+        plain, stronger = network.features(feature_map), network.features(7 * feature_map)
+    torch.testing.assert_close(plain, stronger)
+
+
+def test_a_photo_without_any_feature_gives_the_bias() -> None:
+    network = small_network()
+    with torch.no_grad():
+        network.top[1][1].bias.fill_(-100.0)  # nothing passes the last activation
+        inputs = torch.randn(1, 3, 32, 32)
+        logits, evidence = network.explain(inputs)
+        torch.testing.assert_close(logits[0], network.head.bias)
+        torch.testing.assert_close(network(inputs)[0], network.head.bias)
+    assert not evidence.any()
+
+
+@pytest.mark.parametrize("frozen_stages", [1, 2])
+def test_the_frozen_trunk_does_not_move(frozen_stages: int, inputs: torch.Tensor) -> None:
+    network = small_network(frozen_stages)
+    before = {name: tensor.clone() for name, tensor in network.trunk.state_dict().items()}
+    head_before = network.head.weight.clone()
+    network.train()
+    optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
+    for _ in range(3):
+        loss = nn.functional.cross_entropy(network(inputs), torch.tensor([0, 1, 2]))
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    for name, tensor in network.trunk.state_dict().items():
+        assert (tensor == before[name]).all(), name
+    assert not torch.equal(network.head.weight, head_before)
+
+
+def test_the_batch_statistics_of_the_top_move(inputs: torch.Tensor) -> None:
+    network = small_network(1)
+    before = network.top[0][1].running_mean.clone()
+    network.train()
+    network(inputs)
+    assert not torch.equal(network.top[0][1].running_mean, before)
+    network.eval()
+    assert not network.top.training
+
+
+def test_where_a_network_is_cut_changes_nothing_it_says(inputs: torch.Tensor) -> None:
+    whole = tiny_network()
+    for frozen_stages in (0, 1, 3, len(whole.top)):
+        cut = tiny_network(frozen_stages)
+        with torch.no_grad():
+            assert np.allclose(cut(inputs), whole(inputs))
