@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from training.calibrate import fit_calibration, fit_conformal
+from training.calibrate import fit_blend, fit_calibration, fit_conformal
 from training.errors import TrainingError
 
 
@@ -66,3 +66,16 @@ def test_new_photos_are_covered_as_often_as_stated() -> None:
         members = conformal.prediction_sets(probabilities[80:])
         covered.append(members[np.arange(80), labels[80:]].mean())
     assert 0.895 <= np.mean(covered) <= 0.96
+
+
+def test_the_blend_trusts_the_better_network() -> None:
+    logits, labels = draw_logits(4000)
+    noise = np.random.default_rng(9).normal(0, 2, logits.shape)
+    weights = fit_blend(np.stack([logits, noise], axis=1), labels)
+    assert weights[0] == pytest.approx(1, abs=0.1)
+    assert weights[1] < 0.15
+
+
+def test_a_single_network_is_left_as_it_is() -> None:
+    logits, labels = draw_logits(50)
+    assert fit_blend(logits[:, None], labels).tolist() == [1.0]
