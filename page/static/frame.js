@@ -130,6 +130,11 @@ window.calcinosisAnswered = (answered) => {
   if (answered && title) title.focus();
 };
 
+// Where the server refuses a request (busy, too many), Gradio only shows a message: then nothing comes.
+new MutationObserver(() => {
+  if (looking && document.querySelector("[data-testid=toast-body].error")) window.calcinosisAnswered(false);
+}).observe(document.body, { childList: true, subtree: true });
+
 async function openCamera() {
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });

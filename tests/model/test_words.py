@@ -74,5 +74,5 @@ def test_a_label_of_the_users_own_is_spoken_of_too() -> None:
 
 
 def test_an_unknown_language_is_named_with_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="no words in 'xx'.*en, es"):
+    with pytest.raises(ValueError, match=r"no words in 'xx'.*en, es"):
         words("xx")

@@ -1,0 +1,177 @@
+"""The photo-quality gate on real photographs and on copies of them made unusable on purpose.
+
+    python benchmarks/quality_gate.py --manifest photos.csv --root photos/
+
+The photographs are halved by group. The bounds of `model/quality.py` were chosen by looking at the first
+half alone; what counts is the second: the share of good photographs that are refused (at most 5 %), and of
+each kind of bad copy that is caught. "Good" are photographs of the conditions and of their look-alikes as
+they come, so the few X-rays and micrographs among them count against the gate.
+"""
+
+import argparse
+import io
+import random
+import zlib
+from collections import Counter, defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
+from data.manifest import Row, read_manifest
+from model.labels import LABELS
+from model.photo import open_photo
+from model.quality import find_problem
+
+Degrade = Callable[[Image.Image], Image.Image]
+_MOST_SIDE = 800  # a phone's photo is larger, but what is measured is 256 pixels wide
+
+
+def blurred(share: float) -> Degrade:
+    """Out of focus by a Gaussian of a share of the shorter side."""
+    return lambda photo: photo.filter(ImageFilter.GaussianBlur(share * min(photo.size)))
+
+
+def shaken(share: float) -> Degrade:
+    """Moved sideways during the exposure, by a share of the shorter side."""
+
+    def shake(photo: Image.Image) -> Image.Image:
+        steps = max(2, round(share * min(photo.size)))
+        pixels = np.asarray(photo, dtype=np.float32)
+        moved = np.mean([np.roll(pixels, step, axis=1) for step in range(steps)], axis=0)
+        return Image.fromarray(moved.astype(np.uint8))
+
+    return shake
+
+
+def exposed(factor: float) -> Degrade:
+    """Given more or less light, then clipped, with a sensor's noise."""
+
+    def expose(photo: Image.Image) -> Image.Image:
+        light = (np.asarray(photo, dtype=np.float32) / 255) ** 2.2 * factor
+        grain = np.random.default_rng(0).normal(0, 2, light.shape)
+        return Image.fromarray(
+            (255 * light.clip(0, 1) ** (1 / 2.2) + grain).clip(0, 255).astype("uint8")
+        )
+
+    return expose
+
+
+def tiny(photo: Image.Image) -> Image.Image:
+    return photo.resize(
+        (round(64 * photo.width / min(photo.size)), round(64 * photo.height / min(photo.size)))
+    )
+
+
+def negative(photo: Image.Image) -> Image.Image:
+    """As an X-ray: inverted and without colour."""
+    return Image.eval(photo.convert("L"), lambda value: 255 - value).convert("RGB")
+
+
+def through_a_tube(photo: Image.Image) -> Image.Image:
+    """As a dermatoscope shows it: a disc on black."""
+    side = min(photo.size)
+    square = photo.crop((0, 0, side, side))
+    disc = Image.new("L", square.size)
+    ImageDraw.Draw(disc).ellipse((0, 0, side, side), fill=255)
+    return Image.composite(square, Image.new("RGB", square.size), disc)
+
+
+def on_a_screen(photo: Image.Image) -> Image.Image:
+    """In a page with lines of text above and below."""
+    page = Image.new("RGB", (640, 900), "white")
+    pen = ImageDraw.Draw(page)
+    for line in (*range(30, 190, 26), *range(620, 870, 26)):
+        pen.rectangle((30, line, 200 + line * 7 % 400, line + 12), fill=(50, 50, 50))
+    small = photo.copy()
+    small.thumbnail((300, 300))
+    page.paste(small, (170, 300))
+    return page
+
+
+def no_skin(photo: Image.Image) -> Image.Image:
+    """Red and blue exchanged: the texture of skin in a colour that none has."""
+    red, green, blue = photo.split()
+    return Image.merge("RGB", (blue, green, red))
+
+
+BAD: dict[str, Degrade] = {
+    "blurred by 1 % of the side": blurred(0.01),
+    "blurred by 2 %": blurred(0.02),
+    "blurred by 4 %": blurred(0.04),
+    "shaken by 6 %": shaken(0.06),
+    "shaken by 12 %": shaken(0.12),
+    "a tenth of the light": exposed(0.1),
+    "a thirtieth of the light": exposed(1 / 30),
+    "three times the light": exposed(3),
+    "eight times the light": exposed(8),
+    "64 pixels wide": tiny,
+    "no colour, inverted": negative,
+    "a disc on black": through_a_tube,
+    "on a page of text": on_a_screen,
+    "no skin colour": no_skin,
+}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else "")
+    parser.add_argument("--manifest", type=Path, required=True)
+    parser.add_argument("--root", type=Path, required=True)
+    parser.add_argument("--most", type=int, default=400, help="photographs of each half")
+    arguments = parser.parse_args()
+    rows = [
+        row for row in read_manifest(arguments.manifest, labels=LABELS) if row.kind != "distant"
+    ]
+    random.Random(0).shuffle(rows)  # noqa: S311 - a choice of photographs is no secret
+    rows.sort(key=lambda row: row.kind != "target")  # the conditions first, then look-alikes
+    halves: dict[str, list[Row]] = {"first": [], "second": []}
+    for row in rows:
+        half = halves["first" if zlib.crc32(row.group.encode()) % 2 else "second"]
+        if len(half) < arguments.most:
+            half.append(row)
+    for name, half in halves.items():
+        report(name, half, arguments.root)
+
+
+def report(name: str, rows: list[Row], root: Path) -> None:
+    """Print how many good photographs are refused, and how many bad copies caught."""
+    refused: Counter[str] = Counter()
+    caught: dict[str, int] = defaultdict(int)
+    by_light = []
+    for row in rows:
+        photo = open_photo(root / row.file)
+        photo.thumbnail((_MOST_SIDE, _MOST_SIDE))
+        problem = find_problem(photo)
+        if problem:
+            refused[problem.code] += 1
+        by_light.append((np.median(np.asarray(photo.convert("L"))), problem is not None))
+        for kind, degrade in BAD.items():
+            found = find_problem(_saved(degrade(photo)))
+            caught[kind] += found is not None
+    total = len(rows)
+    print(f"\n{name} half: {total} photographs")
+    print(f"  good ones refused: {_share(refused.total(), total)}  {dict(refused)}")
+    dark = sorted(by_light)[: total // 5]
+    print(f"  of the darkest fifth of them: {_share(sum(no for _, no in dark), len(dark))}")
+    for kind in BAD:
+        print(f"  caught, {kind:28} {_share(caught[kind], total)}")
+
+
+def _saved(photo: Image.Image) -> Image.Image:
+    """As a phone would save it."""
+    file = io.BytesIO()
+    photo.save(file, "JPEG", quality=85)
+    return open_photo(file.getvalue())
+
+
+def _share(count: int, total: int) -> str:
+    """A share with its 95 % Wilson interval."""
+    p, z = count / total, 1.96
+    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
+    spread = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
+    return f"{p:6.1%} ({max(0, centre - spread):.1%} to {min(1, centre + spread):.1%})"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,106 @@
+"""The photo-quality gate: what it refuses, with the right reason, and what it must let through."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image, ImageDraw, ImageFilter, ImageOps
+
+from model.labels import LABELS
+from model.photo import open_photo
+from model.quality import BOUNDS, find_problem, judge, measure
+from model.words import languages, words
+from tests.drawings import draw, encode
+
+Degrade = Callable[[Image.Image], Image.Image]
+
+
+def scaled(factor: float) -> Degrade:
+    return lambda photo: Image.eval(photo, lambda value: min(255, round(value * factor)))
+
+
+def screenshot(photo: Image.Image) -> Image.Image:
+    page = Image.new("RGB", (500, 500), (242, 242, 247))
+    page.paste(photo.resize((180, 160)), (160, 170))
+    return page
+
+
+def tube(photo: Image.Image) -> Image.Image:
+    square = ImageOps.fit(photo, (400, 400))
+    disc = Image.new("L", square.size)
+    ImageDraw.Draw(disc).ellipse((0, 0, 400, 400), fill=255)
+    return Image.composite(square, Image.new("RGB", square.size), disc)
+
+
+DEGRADED: dict[str, Degrade] = {
+    "too_small": lambda photo: photo.resize((90, 80)),
+    "too_dark": scaled(0.15),
+    "too_bright": lambda photo: Image.blend(photo, Image.new("RGB", photo.size, "white"), 0.99),
+    "blank": lambda photo: Image.new("RGB", photo.size, (180, 140, 120)),
+    "screenshot": screenshot,
+    "no_colour": lambda photo: photo.convert("L").convert("RGB"),
+    "no_skin": lambda photo: Image.merge("RGB", photo.split()[::-1]),
+    "dermoscopy": tube,
+    "blurred": lambda photo: photo.filter(ImageFilter.GaussianBlur(12)),
+}
+
+
+def good(label: str = "calcinosis_cutis", seed: int = 0) -> Image.Image:
+    return draw(label, seed, (480, 400))
+
+
+@pytest.mark.parametrize("label", LABELS)
+@pytest.mark.parametrize("size", [(144, 128), (480, 400), (400, 900), (1200, 900)])
+def test_a_good_photo_passes_at_any_size_and_shape(label: str, size: tuple[int, int]) -> None:
+    assert find_problem(draw(label, 1, size)) is None
+
+
+@pytest.mark.parametrize("code", BOUNDS)
+def test_each_reason_is_found_and_named(code: str) -> None:
+    problem = find_problem(open_photo(encode(DEGRADED[code](good()), "JPEG", quality=85)))
+    assert problem is not None
+    assert problem.code == code
+    for language in languages():
+        say = words(language)
+        assert say(f"quality.{code}.reason", **problem.values)
+        assert say(f"quality.{code}.advice")
+
+
+@pytest.mark.parametrize("tone", [(238, 208, 190), (198, 150, 122), (141, 95, 70), (84, 56, 44)])
+def test_skin_of_any_tone_passes(tone: tuple[int, int, int]) -> None:
+    grain = np.random.default_rng(0).normal(0, 6, (400, 480, 1))
+    skin = (np.array(tone) + grain).clip(0, 255).astype(np.uint8)
+    photo = Image.fromarray(skin)
+    ImageDraw.Draw(photo).ellipse((200, 160, 280, 240), fill=tuple(min(255, c + 50) for c in tone))
+    assert find_problem(photo) is None
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (16, 16), (17, 300), (95, 95), (96, 96)])
+def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
+    problem = find_problem(Image.new("RGB", size, (200, 150, 130)))
+    assert problem is not None
+    assert problem.code == ("too_small" if min(size) < 96 else "blank")
+
+
+def test_a_bound_is_inclusive_and_the_first_reason_wins() -> None:
+    measures = measure(good())
+    assert judge(measures) is None
+    worst = measure(Image.new("RGB", (10, 10)))
+    problem = judge(worst)
+    assert problem is not None
+    assert problem.code == next(iter(BOUNDS))
+
+
+def test_hardly_a_photograph_of_the_three_conditions_is_refused() -> None:
+    """At most 5 % of real photographs; see benchmarks/quality_gate.py for the figures by reason."""
+    root = os.environ.get("CALCINOSIS_PHOTOS")
+    if not root:
+        pytest.skip("CALCINOSIS_PHOTOS names no folder of real photographs")
+    from data.manifest import read_manifest
+
+    rows = read_manifest(Path(root) / "photos.csv", labels=LABELS)
+    targets = [row for row in rows if row.label != "other"]
+    refused = [row.file for row in targets if find_problem(open_photo(Path(root) / row.file))]
+    assert len(refused) <= 0.05 * len(targets), refused
