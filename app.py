@@ -9,8 +9,9 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 # Read when Gradio is imported: nothing is reported home, and nothing of a visitor is recorded.
@@ -27,6 +28,9 @@ from model.reader import Reader
 from page import incoming, views
 from page.guard import Guard
 from page.quiz import Quiz
+from page.record import Figure, read_record
+
+_FOLDER = "calcinosis"  # how the server's folder for temporary files begins
 
 log = logging.getLogger("calcinosis")
 
@@ -37,8 +41,11 @@ _ANSWERED = "(html) => window.calcinosisAnswered(html !== null)"
 class Answers:
     """What the page's parts and its one endpoint answer. Each asks `model/` and shows what it says."""
 
-    def __init__(self, reader: Reader, quiz: Sequence[tuple[Path, str]]) -> None:
+    def __init__(
+        self, reader: Reader, record: Mapping[str, Figure], quiz: Sequence[tuple[Path, str]]
+    ) -> None:
         self.reader = reader
+        self.record = record
         self.quiz = Quiz(quiz, reader) if quiz else None
 
     def look(self, event: gr.EventData) -> str:
@@ -48,7 +55,7 @@ class Answers:
             photos = incoming.open_photos(_sent(event).get("photos"))
             finding = self.reader.in_language(language).read_together(photos)
             prior = self.reader.prior.tolist()
-            return views.finding(finding, photos, self.reader.config, prior, language)
+            return views.finding(finding, photos, self.reader.config, prior, language, self.record)
         except Exception as error:
             return views.problem(_code(error), language)
 
@@ -84,16 +91,21 @@ class Answers:
 
 
 def build_app(
-    reader: Reader, *, quiz: Sequence[tuple[Path, str]] = (), concurrency: int = 2
+    reader: Reader,
+    *,
+    record: Mapping[str, Figure] = MappingProxyType({}),
+    quiz: Sequence[tuple[Path, str]] = (),
+    concurrency: int = 2,
 ) -> gr.Blocks:
     """The page for a reader, with one public endpoint, `/finding_v1`.
 
     Args:
         reader: what is asked about photos.
+        record: how often its prediction sets were right, by label.
         quiz: photographs with their labels to practise on; without any there is no quiz.
         concurrency: photos read at the same time; the others wait.
     """
-    answers = Answers(reader, quiz)
+    answers = Answers(reader, record, quiz)
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shared: dict[str, Any] = {"concurrency_limit": concurrency, "concurrency_id": "reading"}
     with gr.Blocks(title="calcinosis", analytics_enabled=False, fill_width=True) as app:
@@ -144,11 +156,16 @@ def _code(error: Exception) -> str:
     return "unexpected"
 
 
-def launch(app: gr.Blocks, **settings: Any) -> Any:
-    """Launch the page with all that keeps it private; returns what `Blocks.launch` returns."""
-    on_space = "SPACE_ID" in os.environ
+def launch(app: gr.Blocks, *, readings_per_minute: float = 300, **settings: Any) -> Any:
+    """Launch the page with all that keeps it private; returns what `Blocks.launch` returns.
+
+    `readings_per_minute` is for one address; a class may share one. `settings` go to Gradio.
+    """
+    guard = Middleware(
+        Guard, readings_per_minute=readings_per_minute, behind_proxy="SPACE_ID" in os.environ
+    )
     private: dict[str, Any] = {
-        "app_kwargs": {"middleware": [Middleware(Guard, behind_proxy=on_space)]},
+        "app_kwargs": {"middleware": [guard]},
         "css": views.style(),
         "theme": gr.themes.Base(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
@@ -187,14 +204,33 @@ def serve(
     reader = Reader(checkpoint)
     torch.set_num_threads(1)  # each of the photos read at the same time has a core of its own
     _make_private_folder()
-    launch(build_app(reader, quiz=quiz), server_name=host, server_port=port)
+    page = build_app(reader, record=read_record(checkpoint), quiz=quiz)
+    launch(page, server_name=host, server_port=port)
 
 
 def _make_private_folder() -> None:
-    """Gradio's folder for files: this page puts none there, and it goes when the server does."""
-    folder = tempfile.mkdtemp(prefix="calcinosis-")
+    """Gradio's folder for files: this page puts none there, and it goes when the server does.
+
+    What a server that was killed left behind goes now.
+    """
+    parent = Path(tempfile.gettempdir())
+    for left in parent.glob(f"{_FOLDER}-*-*") if os.name == "posix" else ():
+        process = left.name.split("-")[1]
+        if process.isdigit() and not _is_running(int(process)):
+            shutil.rmtree(left, ignore_errors=True)
+    folder = tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-")
     os.environ["GRADIO_TEMP_DIR"] = folder
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:
+        return True  # it runs, as another user
+    return True
 
 
 if __name__ == "__main__":

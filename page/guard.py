@@ -76,7 +76,7 @@ class Guard:
         self,
         app: ASGIApp,
         *,
-        readings_per_minute: float = 120,
+        readings_per_minute: float = 300,
         behind_proxy: bool = False,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:

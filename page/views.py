@@ -3,9 +3,10 @@
 import base64
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import Final
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -17,6 +18,7 @@ from model.heatmap import overlay, seen
 from model.labels import LABELS, conditions
 from model.photo import MAX_BYTES, MAX_PIXELS
 from model.words import languages, words
+from page.record import Figure
 
 FOLDER: Final = Path(__file__).parent
 MOST_PHOTOS: Final = 5
@@ -110,6 +112,7 @@ def finding(
     config: CheckpointConfig,
     prior: Sequence[float],
     language: str,
+    record: Mapping[str, Figure] = MappingProxyType({}),
 ) -> str:
     """A finding in the order in which it should be read: outcome, deferral, what settles it, figures."""
     say = words(language)
@@ -125,6 +128,8 @@ def finding(
     values = {
         "finding": finding,
         "coverage": f"{config.conformal.coverage:.0%}",
+        "unnamed": [label for label in config.labels if label not in finding.prediction_set],
+        "record": _record(record, language),
         "chances": _chances(finding, config.labels, prior, language),
         "date": today,
     }
@@ -154,6 +159,21 @@ def _chances(
             "after_text": _share(finding.probabilities[label], language),
         }
         for label, before in zip(labels, prior, strict=True)
+    ]
+
+
+def _record(record: Mapping[str, Figure], language: str) -> list[str]:
+    say = words(language)
+    return [
+        say(
+            "finding.record_line",
+            label=say.label(label),
+            count=round(figure.value * figure.n),
+            total=figure.n,
+            low=f"{figure.low:.0%}",
+            high=f"{figure.high:.0%}",
+        )
+        for label, figure in record.items()
     ]
 
 

@@ -1,5 +1,6 @@
 """The server: its one endpoint, what it refuses, what it never tells, and that nothing is kept."""
 
+import ast
 import base64
 import http.client
 import io
@@ -7,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -205,3 +207,39 @@ def test_importing_the_page_loads_neither_training_nor_data() -> None:
     command = [sys.executable, "-c", f"import sys, app; {loaded}"]
     done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
     assert done.stdout.strip() == "[]"
+
+
+def test_the_temporary_folder_is_private_and_what_a_killed_server_left_goes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    left = tmp_path / f"calcinosis-{gone.pid}-abc"
+    mine = tmp_path / f"calcinosis-{os.getpid()}-abc"
+    other = tmp_path / "calcinosis-notes"
+    for folder in (left, mine, other):
+        (folder / "empty").mkdir(parents=True)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    demo._make_private_folder()
+    folder = Path(os.environ["GRADIO_TEMP_DIR"])
+    assert folder.parent == tmp_path
+    assert folder.stat().st_mode & 0o077 == 0
+    assert not left.exists()
+    assert mine.exists()
+    assert other.exists()
+
+
+def test_a_space_installs_all_that_the_page_imports() -> None:
+    named = re.findall(r"^([a-z0-9-]+)", (HERE / "requirements.txt").read_text(), re.MULTILINE)
+    files = [HERE / "app.py", *(HERE / "model").glob("**/*.py"), *(HERE / "page").glob("*.py")]
+    imported = set()
+    for file in files:
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                imported.add(node.module.split(".")[0])
+    others = imported - sys.stdlib_module_names - {"app", "model", "page"}
+    packages = {"PIL": "pillow", "starlette": "gradio", "jinja2": "jinja2"}
+    assert {packages.get(name, name) for name in others} <= set(named)

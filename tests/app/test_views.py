@@ -1,6 +1,7 @@
 """The parts of the page: in the right order, escaped, deferring always."""
 
 import base64
+import json
 import re
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from model.reader import Reader
 from model.words import languages, words
 from page import views
 from page.quiz import Quiz
+from page.record import read_record
 from tests.drawings import draw
 
 
@@ -123,3 +125,22 @@ def test_the_quiz_asks_compares_and_passes_over_broken_files(
     assert "You kept that possible" in quiz.compare(1, ["milium"], "en")
     for nonsense in (-1, 99, None, True, "1"):
         assert "data-index" in quiz.compare(nonsense, None, "en")
+
+
+def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
+    reader: Reader, photo: Image.Image, tmp_path: Path
+) -> None:
+    figure = {"value": 0.8, "low": 0.52, "high": 0.96, "n": 15}
+    metrics = {"conformal": {"coverage": {"calcinosis_cutis": figure}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    record = read_record(tmp_path)
+    prior = reader.prior.tolist()
+    html = views.finding(reader.read(photo), [photo], reader.config, prior, "en", record)
+    assert "calcinosis cutis: 12 of 15 photographs (95 % interval 52% to 96%)" in html
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"conformal": {"coverage": {"a": 1}}}'])
+def test_without_such_figures_none_are_stated(tmp_path: Path, content: str) -> None:
+    assert read_record(tmp_path) == {}
+    (tmp_path / "metrics.json").write_text(content)
+    assert read_record(tmp_path) == {}
