@@ -1,0 +1,304 @@
+"""The audit from top to bottom: look at every photo once, gather suspicions, write them down."""
+
+import csv
+import io
+import json
+import os
+from collections import Counter, defaultdict
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from data.audit import duplicates as copies
+from data.audit import off_topic
+from data.audit.confounding import Box, confounding
+from data.audit.duplicates import Pair, exact_duplicates, near_duplicates
+from data.audit.folders import folder_mismatches
+from data.audit.page import page
+from data.audit.scan import Embed, GreyPictures, Look, OpenPhoto, scan
+from data.audit.watermarks import Mark, Sighting, find_marks
+from data.errors import DataError
+from data.manifest import Row, check_files
+from data.splits import join_groups
+
+KINDS: Final = {
+    "unreadable": "No photo could be made of the file. Fetch it again, or remove its row.",
+    "tiny": "Too small for a network to see a lesion of millimetres. Look for a larger copy.",
+    "exact_duplicate": "Equal files. Keep one, or give both one group; settle which label is right.",
+    "near_duplicate": "One picture saved twice: resized, cropped, mirrored, turned or encoded anew, or two "
+    "shots of one scene. Give both one group. The score is the agreement of the pixels where they overlap.",
+    "label_folder_mismatch": "The label and the folder that the photo was published or kept in cannot mean "
+    "the same. Ask a clinician, or drop the row. The score is 1 where one of the conditions is named.",
+    "off_topic": "Unlike the other photos: perhaps an X-ray, histology, a drawing or an object. Look, and "
+    "drop what is no clinical photograph. The score counts robust standard deviations.",
+    "watermark": "Bears a mark that recurs over its source. Mask or crop it, in every photo alike. The score "
+    "is how like the mark the place looks.",
+}
+"""The kinds of suspicion, in the order of the table, and what each means."""
+
+TINY_SIDE: Final = 100
+"""Short side in pixels below which a photo is tiny."""
+
+COLUMNS: Final = ("kind", "file", "other_file", "score", "detail")
+_CROSSABLE: Final = ("label", "source_label", "group", "fold", "source")
+
+
+@dataclass(frozen=True, slots=True)
+class Suspicion:
+    """One line of `audit.csv`."""
+
+    kind: str
+    file: str
+    other_file: str
+    score: float
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """What an audit found.
+
+    Attributes:
+        suspicions: by kind in the order of `KINDS`, within a kind the strongest first.
+        pairs: names of files that show one picture, for `join_groups`.
+        summary: what `audit.json` holds.
+    """
+
+    suspicions: tuple[Suspicion, ...]
+    pairs: tuple[tuple[str, str], ...]
+    summary: dict[str, Any]
+
+
+def audit(
+    rows: Sequence[Row],
+    root: Path,
+    out: Path,
+    *,
+    open_photo: OpenPhoto,
+    embed: Embed,
+    workers: int = 2,
+    progress: Callable[[str, int, int], None] = lambda step, done, of: None,
+) -> Audit:
+    """Audit a data set and write `audit.json`, `audit.csv` and `audit.html`.
+
+    Args:
+        rows: of the manifest.
+        root: the folder that the photos lie below.
+        out: the folder to write to; made if need be.
+        open_photo: opens a file as an upright RGB picture, and raises if it is none.
+        embed: maps n pictures to n × d numbers that are near each other for like pictures.
+        workers: threads that open files.
+        progress: told the step, how much of it is done, and of how much.
+
+    Raises:
+        ManifestError: when listed files are not there: one error that counts and names them.
+        DataError: when `out` cannot be written to.
+    """
+    check_files(rows, root)
+    _make(out)
+    looks, unreadable = scan(
+        rows,
+        root,
+        open_photo=open_photo,
+        embed=embed,
+        workers=workers,
+        progress=lambda done: progress("looking", done, len(rows)),
+    )
+    seen = [rows[look.row] for look in looks]
+    marks, sightings = find_marks(GreyPictures(looks), [row.source for row in seen])
+    boxes: defaultdict[int, list[Box]] = defaultdict(list)
+    for sighting in sightings:
+        boxes[sighting.photo].append(sighting.box)
+    exact = exact_duplicates(looks)
+    near = near_duplicates(
+        looks,
+        hidden=lambda number: boxes.get(number, ()),
+        workers=workers,
+        progress=lambda done, of: progress("comparing", done, of),
+    )
+    pairs = [(seen[pair.first].file, seen[pair.second].file) for pair in (*exact, *near)]
+    found = {
+        "unreadable": [
+            Suspicion("unreadable", rows[fault.row].file, "", 1.0, fault.reason)
+            for fault in unreadable
+        ],
+        "tiny": _tiny(looks, seen),
+        "exact_duplicate": _pairs("exact_duplicate", exact, seen),
+        "near_duplicate": _pairs("near_duplicate", near, seen),
+        "label_folder_mismatch": [
+            Suspicion("label_folder_mismatch", rows[m.row].file, "", m.score, m.detail)
+            for m in folder_mismatches(rows)
+        ],
+        "off_topic": _off_topic(looks, seen),
+        "watermark": _marked(marks, sightings, seen),
+    }
+    suspicions = {
+        kind: sorted(found[kind], key=lambda s: (-s.score, s.file, s.other_file)) for kind in KINDS
+    }
+    progress("weighing", 0, 1)
+    groups = [row.group for row in join_groups(seen, pairs)]
+    summary = {
+        "photos": len(rows),
+        "readable": len(looks),
+        "suspicions": {kind: len(suspicions[kind]) for kind in KINDS},
+        "thresholds": {
+            "near_duplicate": copies.THRESHOLD,
+            "off_topic": off_topic.THRESHOLD,
+            "tiny_side_pixels": TINY_SIDE,
+        },
+        "counts": {
+            column: dict(sorted(Counter(getattr(row, column) for row in rows).items()))
+            for column in ("label", "source", "kind", "skin_tone")
+        },
+        "label_by_source": _crossed(rows, "source"),
+        "label_by_skin_tone": _crossed(rows, "skin_tone"),
+        "duplicates": _crossings(exact, near, seen),
+        "watermarks": [asdict(mark) for mark in marks],
+        "confounding": confounding(looks, seen, groups, [mark.box for mark in marks], boxes),
+        "changed_since_manifest": [
+            row.file
+            for row, look in zip(seen, looks, strict=True)
+            if row.sha256 and row.sha256 != look.digest
+        ],
+    }
+    by_file = {row.file: look for row, look in zip(seen, looks, strict=True)}
+    _write(out / "audit.csv", _table([s for kind in KINDS for s in suspicions[kind]]))
+    _write(out / "audit.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
+    _write(out / "audit.html", page(summary, suspicions, by_file, KINDS))
+    progress("weighing", 1, 1)
+    return Audit(tuple(s for kind in KINDS for s in suspicions[kind]), tuple(pairs), summary)
+
+
+def read_pairs(path: Path) -> list[tuple[str, str]]:
+    """The copies that an `audit.csv` names, for `join_groups`.
+
+    Raises:
+        DataError: when the file is no such table.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            table = list(csv.DictReader(stream))
+            return [
+                (line["file"], line["other_file"])
+                for line in table
+                if line["kind"] in ("exact_duplicate", "near_duplicate")
+            ]
+    except OSError as error:
+        raise DataError(
+            "unreadable_audit", f"cannot be read ({error.strerror})", name=str(path)
+        ) from None
+    except (KeyError, csv.Error, UnicodeDecodeError):
+        raise DataError(
+            "not_an_audit",
+            f"is no audit's table; give the audit.csv with the columns {', '.join(COLUMNS)}",
+            name=str(path),
+        ) from None
+
+
+def _tiny(looks: Sequence[Look], seen: Sequence[Row]) -> list[Suspicion]:
+    return [
+        Suspicion(
+            "tiny",
+            row.file,
+            "",
+            round(1 - min(look.width, look.height) / TINY_SIDE, 4),
+            f"{look.width} × {look.height} pixels",
+        )
+        for look, row in zip(looks, seen, strict=True)
+        if min(look.width, look.height) < TINY_SIDE
+    ]
+
+
+def _pairs(kind: str, pairs: Sequence[Pair], seen: Sequence[Row]) -> list[Suspicion]:
+    lines = []
+    for pair in pairs:
+        first, second = seen[pair.first], seen[pair.second]
+        crossed = [
+            f"{column.replace('_', ' ')} ({getattr(first, column)} / {getattr(second, column)})"
+            for column in _CROSSABLE
+            if _crosses(first, second, column)
+        ]
+        detail = f"{pair.how}; crosses {', '.join(crossed)}" if crossed else pair.how
+        lines.append(Suspicion(kind, first.file, second.file, pair.score, detail))
+    return lines
+
+
+def _off_topic(looks: Sequence[Look], seen: Sequence[Row]) -> list[Suspicion]:
+    return [
+        Suspicion("off_topic", row.file, "", round(float(score), 4), row.source_label or row.label)
+        for row, score in zip(seen, off_topic.off_topic_scores(looks), strict=True)
+        if score >= off_topic.THRESHOLD
+    ]
+
+
+def _marked(
+    marks: Sequence[Mark], sightings: Sequence[Sighting], seen: Sequence[Row]
+) -> list[Suspicion]:
+    return [
+        Suspicion(
+            "watermark",
+            seen[sighting.photo].file,
+            "",
+            round(sighting.score, 4),
+            f"mark {sighting.mark + 1} of {marks[sighting.mark].source}; left, upper, right, lower: "
+            + ", ".join(f"{share:.3f}" for share in sighting.box),
+        )
+        for sighting in sightings
+    ]
+
+
+def _crosses(first: Row, second: Row, column: str) -> bool:
+    """Whether two rows differ in a column that both fill."""
+    values = getattr(first, column), getattr(second, column)
+    return values[0] != values[1] and not {"", None}.intersection(values)
+
+
+def _crossings(
+    exact: Sequence[Pair], near: Sequence[Pair], seen: Sequence[Row]
+) -> dict[str, int | dict[str, int]]:
+    every = [(seen[pair.first], seen[pair.second]) for pair in (*exact, *near)]
+    return {
+        "exact": len(exact),
+        "near": len(near),
+        "crossing": {
+            column: sum(_crosses(first, second, column) for first, second in every)
+            for column in _CROSSABLE
+        },
+    }
+
+
+def _crossed(rows: Sequence[Row], column: str) -> dict[str, dict[str, int]]:
+    """How many photos of each label have each value of a column."""
+    counts: defaultdict[str, Counter[str]] = defaultdict(Counter)
+    for row in rows:
+        counts[row.label][getattr(row, column)] += 1
+    return {label: dict(sorted(counts[label].items())) for label in sorted(counts)}
+
+
+def _table(suspicions: Sequence[Suspicion]) -> str:
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    writer.writerows([getattr(line, column) for column in COLUMNS] for line in suspicions)
+    return stream.getvalue()
+
+
+def _make(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise DataError(
+            "cannot_write", f"cannot be made ({error.strerror}); name another folder", name=str(out)
+        ) from None
+
+
+def _write(path: Path, text: str) -> None:
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        partial.replace(path)
+    except OSError as error:
+        raise DataError(
+            "cannot_write", f"cannot be written ({error.strerror})", name=str(path)
+        ) from None

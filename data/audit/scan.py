@@ -1,0 +1,195 @@
+"""The one pass over the photos: each is opened once, and little of it is kept."""
+
+import hashlib
+import io
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import imagehash
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from data.manifest import Row, resolve
+
+OpenPhoto = Callable[[Path], Image.Image]
+Embed = Callable[[Sequence[Image.Image]], np.ndarray]
+
+THUMBNAIL_SIDE: Final = 256
+BLUR_SIDE: Final = 16
+TURNS: Final = (
+    None,
+    Image.Transpose.FLIP_LEFT_RIGHT,
+    Image.Transpose.FLIP_TOP_BOTTOM,
+    Image.Transpose.ROTATE_90,
+    Image.Transpose.ROTATE_180,
+    Image.Transpose.ROTATE_270,
+    Image.Transpose.TRANSPOSE,
+    Image.Transpose.TRANSVERSE,
+)
+"""The ways to lay a photo over itself by quarter turns and mirrors; the first leaves it as it is."""
+
+_BATCH: Final = 32
+_THUMBNAIL_QUALITY: Final = 92
+_HASH_SOURCE_SIDE: Final = 64
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Look:
+    """What is kept of a photo.
+
+    Attributes:
+        row: the number of its row in the manifest.
+        width, height: in pixels.
+        digest: SHA-256 of the file, in hexadecimal.
+        hashes: 8 × 64 bits, the perceptual hash of the photo in each of `TURNS`.
+        thumbnail: a JPEG with a long side of at most 256 pixels.
+        embedding: of the backbone, of length 1.
+    """
+
+    row: int
+    width: int
+    height: int
+    digest: str
+    hashes: NDArray[np.bool_]
+    thumbnail: bytes
+    embedding: NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that is no photo, and why."""
+
+    row: int
+    reason: str
+
+
+def scan(
+    rows: Sequence[Row],
+    root: Path,
+    *,
+    open_photo: OpenPhoto,
+    embed: Embed,
+    workers: int = 2,
+    progress: Callable[[int], None] = lambda count: None,
+) -> tuple[list[Look], list[Unreadable]]:
+    """Look at every photo once.
+
+    Args:
+        rows: the photos.
+        root: the folder that they lie below.
+        open_photo: opens a file as an upright RGB picture; whatever it raises makes the file
+            unreadable.
+        embed: maps n pictures to n × d numbers.
+        workers: threads that open files while the backbone works.
+        progress: told how many photos are done, each time some more are.
+
+    Returns:
+        The readable photos and the others, each in the order of the rows.
+
+    Raises:
+        ManifestError: when a listed file is not there.
+    """
+    looks: list[Look] = []
+    unreadable: list[Unreadable] = []
+    done = 0
+    for batch in _opened(rows, root, open_photo, workers):
+        readable = [item for item in batch if isinstance(item, _Opened)]
+        unreadable += [item for item in batch if isinstance(item, Unreadable)]
+        if readable:
+            vectors = np.asarray(embed([item.photo for item in readable]), dtype=np.float32)
+            vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
+            looks += [item.look(vector) for item, vector in zip(readable, vectors, strict=True)]
+        done += len(batch)
+        progress(done)
+    return looks, unreadable
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class _Opened:
+    row: int
+    photo: Image.Image
+    digest: str
+    hashes: NDArray[np.bool_]
+    thumbnail: bytes
+
+    def look(self, embedding: NDArray[np.float32]) -> Look:
+        return Look(
+            row=self.row,
+            width=self.photo.width,
+            height=self.photo.height,
+            digest=self.digest,
+            hashes=self.hashes,
+            thumbnail=self.thumbnail,
+            embedding=embedding,
+        )
+
+
+def _opened(
+    rows: Sequence[Row], root: Path, open_photo: OpenPhoto, workers: int
+) -> Iterator[list[_Opened | Unreadable]]:
+    """Batches of opened photos, the next one being opened while the last one is worked on."""
+
+    def open_one(number: int) -> _Opened | Unreadable:
+        return _open(number, resolve(root, rows[number]), open_photo)
+
+    batches = [range(i, min(i + _BATCH, len(rows))) for i in range(0, len(rows), _BATCH)]
+    with ThreadPoolExecutor(workers) as pool:
+        ahead = [pool.submit(open_one, number) for number in batches[0]] if batches else []
+        for following in [*batches[1:], range(0)]:
+            current, ahead = ahead, [pool.submit(open_one, number) for number in following]
+            yield [future.result() for future in current]
+
+
+def _open(number: int, path: Path, open_photo: OpenPhoto) -> _Opened | Unreadable:
+    try:
+        photo = open_photo(path)
+        thumbnail = photo.copy()
+        thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, 2.0)
+        stream = io.BytesIO()
+        thumbnail.save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
+        return _Opened(
+            row=number,
+            photo=photo,
+            digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+            hashes=perceptual_hashes(thumbnail),
+            thumbnail=stream.getvalue(),
+        )
+    except Exception as error:  # whatever a decoder raises, the file is no photo and the rest go on
+        return Unreadable(number, str(getattr(error, "message", error)) or type(error).__name__)
+
+
+def perceptual_hashes(photo: Image.Image) -> NDArray[np.bool_]:
+    """8 × 64 bits: the DCT hash (imagehash's `phash`) of a photo in each of `TURNS`."""
+    side = (_HASH_SOURCE_SIDE, _HASH_SOURCE_SIDE)
+    small = photo.convert("L").resize(side, Image.Resampling.BOX)
+    turned = (small if turn is None else small.transpose(turn) for turn in TURNS)
+    return np.stack([imagehash.phash(picture).hash.reshape(-1) for picture in turned])
+
+
+def small_pictures(
+    looks: Sequence[Look], size: tuple[int, int] | None = None, mode: str = "RGB"
+) -> Iterator[NDArray[np.uint8]]:
+    """The thumbnails, one after another: height × width (× 3 for RGB), of one `size` if given."""
+    for look in looks:
+        with Image.open(io.BytesIO(look.thumbnail)) as photo:
+            picture = photo.convert(mode)
+            if size is not None:
+                picture = picture.resize(size, Image.Resampling.BOX)
+            yield np.asarray(picture)
+
+
+class GreyPictures(Sequence[NDArray[np.uint8]]):
+    """The thumbnails in grey, height × width, each decoded when it is asked for."""
+
+    def __init__(self, looks: Sequence[Look]) -> None:
+        self._looks = looks
+
+    def __len__(self) -> int:
+        return len(self._looks)
+
+    def __getitem__(self, number: Any) -> Any:
+        return next(small_pictures([self._looks[number]], mode="L"))
