@@ -14,7 +14,6 @@ from typing import Final
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch.utils.data import Dataset
 
 from data.dataset import batches
@@ -22,6 +21,7 @@ from data.manifest import Row, resolve
 from model.network import Network
 from model.photo import open_photo
 from model.preprocessing import Preprocessing
+from training.progress import track
 from training.recipe import Recipe
 from training.views import augmented_view, view_generator
 

@@ -37,6 +37,7 @@ from training.predictions import NO_FOLD, Predictions, write_predictions
 from training.recipe import Recipe
 from training.report import write_report
 from training.runs import claim_folder
+from training.tones import fill_skin_tones
 
 Floats = NDArray[np.float64]
 
@@ -63,13 +64,14 @@ class Study:
 
 
 def prepare(rows: Sequence[Row], root: Path, recipe: Recipe, cache: Path, report: Report) -> Study:
-    """Assign folds where the manifest has none, and read every photograph.
+    """Assign folds and estimate skin tones where the manifest has none, and read every photograph.
 
     Raises:
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
     folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
     check_folds(folded)
+    folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
     preprocessing = backbone.preprocessing

@@ -6,14 +6,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.progress import track
 
 from data.dataset import PhotoDataset, batches
-from data.manifest import Row
+from data.manifest import Row, check_files
 from model.checkpoint import load_checkpoint
 from model.photo import open_photo
 from training.crossval import make_predictions, write_results
 from training.errors import TrainingError
+from training.progress import track
+from training.tones import fill_skin_tones
 
 _BATCH = 16
 
@@ -21,9 +22,10 @@ _BATCH = 16
 def evaluate(
     rows: Sequence[Row], root: Path, checkpoint: Path, out: Path, *, workers: int = 1
 ) -> dict[str, Any]:
-    """Ask a checkpoint about every row; writes `predictions.csv` and `metrics.json` to `out`.
+    """Ask a checkpoint about every row; writes `predictions.csv`, `metrics.json` and `report.html` to `out`.
 
-    The photo-quality gate is not applied: the figures are the network's.
+    The photo-quality gate is not applied: the figures are the network's. Where the manifest gives no
+    skin tone it is estimated, and kept in `out/skin_tones.json`.
 
     Raises:
         CheckpointError, ManifestError, DataError: naming the file and the cure.
@@ -37,14 +39,24 @@ def evaluate(
                 f"the checkpoint knows {', '.join(config.labels)} and not {row.label}",
                 name=row.file,
             )
+    check_files(rows, root)
+    rows = fill_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
     photos = PhotoDataset(
         rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
     )
     logits = np.full((len(rows), len(config.labels)), np.nan)
+    answered = np.zeros(len(rows), dtype=bool)
     loader = batches(photos, batch_size=_BATCH, workers=workers)
     with torch.inference_mode():
         for batch, _, numbers in track(loader, "Asking about the photographs", total=len(loader)):
             logits[numbers.numpy()] = network(batch).double().numpy()
+            answered[numbers.numpy()] = True
+    if not answered.all():
+        raise TrainingError(
+            "not_answered",
+            f"{len(rows)} photos were asked about and {answered.sum()} answered; this is one that was not",
+            name=rows[int(np.argmin(answered))].file,
+        )
     if not np.isfinite(logits).all():
         raise TrainingError(
             "not_finite", "the network's answer is not a number", name=str(checkpoint)

@@ -57,6 +57,16 @@ def test_held_out_photos_are_told_apart(trained: tuple[Path, list[Row], Path]) -
     assert set(predictions.fold.tolist()) == {0, 1, 2, 3, 4}
 
 
+def test_skin_tones_are_estimated_for_the_subgroups(trained: tuple[Path, list[Row], Path]) -> None:
+    _, _, out = trained
+    metrics = json.loads((out / "metrics.json").read_text())
+    tones = metrics["by_skin_tone"]
+    assert tones
+    assert all(name.startswith("ita_estimate:") for name in tones)
+    predictions = read_predictions(out / "predictions.csv")
+    assert sum(block["n"] for block in tones.values()) == sum(map(bool, predictions.skin_tone))
+
+
 def test_the_checkpoint_reads_new_drawings(trained: tuple[Path, list[Row], Path]) -> None:
     reader = Reader(trained[2])
     for label in ("calcinosis_cutis", "gouty_tophus", "milium", "other"):
@@ -71,6 +81,8 @@ def test_serving_prepares_a_photo_as_training_did(
     root, rows, out = trained
     evaluate(rows[:6], root, out, tmp_path, workers=0)
     evaluated = read_predictions(tmp_path / "predictions.csv")
+    assert evaluated.file == tuple(row.file for row in rows[:6])  # asked is answered
+    assert "<html" in (tmp_path / "report.html").read_text()
     reader = Reader(out)
     for i, row in enumerate(rows[:6]):
         finding = reader.read(root / row.file)

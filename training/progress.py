@@ -1,0 +1,33 @@
+"""Progress bars, on the error stream, so that figures can be piped."""
+
+from collections.abc import Iterable, Iterator
+from typing import Final, TypeVar
+
+from rich import progress
+from rich.console import Console
+
+Item = TypeVar("Item")
+
+_CONSOLE: Final = Console(stderr=True)
+
+
+def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Iterator[Item]:
+    """Hand the items on, under a bar that says what is being done and how long it will take.
+
+    Args:
+        total: how many there are, with those that were done before.
+        done: how many were done before.
+    """
+    columns = (
+        progress.TextColumn("{task.description}"),
+        progress.BarColumn(),
+        progress.MofNCompleteColumn(),
+        progress.TimeElapsedColumn(),
+        progress.TextColumn("left"),
+        progress.TimeRemainingColumn(),
+    )
+    with progress.Progress(*columns, console=_CONSOLE) as bar:
+        task = bar.add_task(what, total=total, completed=done)
+        for item in items:
+            yield item
+            bar.advance(task)
