@@ -78,7 +78,6 @@ def test_an_empty_set_has_no_outcome() -> None:
         decide(PRIOR, [], prior=PRIOR, coverage=0.9, checkpoint="tiny")
 
 
-@settings(deadline=None)
 @given(shares(), shares(), shares(), sets(), st.floats(0.5, 0.999))
 def test_every_finding_defers_and_claims_nothing(
     probabilities: dict[str, float],
@@ -181,7 +180,7 @@ def test_the_coverage_is_stated() -> None:
     assert "95%" in " ".join(finding.reasons)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> None:
     labels = ("wart_of_the_foot", "{curly}", "keloid", OTHER)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
@@ -227,7 +227,7 @@ DRAWN = [
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")  # Pillow's, on what it reads past
-@settings(max_examples=250, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=250)
 @given(data=st.data())
 def test_mutated_bytes_end_in_a_photo_or_in_an_error(data: st.DataObject) -> None:
     content = bytearray(data.draw(st.sampled_from(DRAWN)))
@@ -244,14 +244,14 @@ def test_mutated_bytes_end_in_a_photo_or_in_an_error(data: st.DataObject) -> Non
     assert isinstance(found, Image.Image) or found.code in CODES
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(content=st.binary(max_size=300))
 def test_random_bytes_are_no_photo(content: bytes) -> None:
     refusal(content)
 
 
 @pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # Pillow says so, and reads on
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(garbage=st.binary(max_size=60), order=st.sampled_from([b"II*\0", b"MM\0*"]))
 def test_garbage_in_exif_does_not_cost_the_photo(garbage: bytes, order: bytes) -> None:
     offset = struct.pack("<I" if order == b"II*\0" else ">I", 8)
