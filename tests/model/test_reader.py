@@ -156,6 +156,36 @@ def test_an_unusable_photo_gets_the_prior_and_every_label(reader: Reader) -> Non
         assert finding.heat_map is None
 
 
+def test_photos_read_together_share_the_mean_of_their_logits(reader: Reader) -> None:
+    photos = [draw("milium", seed=106), draw("other", seed=101), draw("gouty_tophus", seed=101)]
+    unusable = Image.new("RGB", (300, 300))
+    finding = reader.read_together([*photos, unusable])
+    with torch.no_grad():
+        logits = [
+            reader.network(reader.config.preprocessing(photo)[None])[0].tolist() for photo in photos
+        ]
+    mean = [sum(values) / len(photos) for values in zip(*logits, strict=True)]
+    weights = [math.exp(value / reader.config.calibration.temperature) for value in mean]
+    expected = [weight / math.fsum(weights) for weight in weights]
+    assert list(finding.probabilities.values()) == pytest.approx(expected, abs=1e-4)
+    again = reader.read_together([unusable, *reversed(photos)])
+    assert again.prediction_set == finding.prediction_set
+    assert list(again.probabilities.values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_photo_read_together_is_one_photo(reader: Reader) -> None:
+    photo = draw("milium", seed=106)
+    assert_same(reader.read_together([photo]), reader.read(photo))
+    with pytest.raises(ValueError, match="photo"):
+        reader.read_together([])
+
+
+def test_photos_that_are_all_unusable_ask_for_another(reader: Reader) -> None:
+    finding = reader.read_together([Image.new("RGB", (300, 300)), Image.new("RGB", (10, 10))])
+    assert finding.outcome == "retake"
+    assert finding.prediction_set == LABELS
+
+
 def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Reader) -> None:
     photo = draw("other", seed=101)
     finding = reader.read(photo)
