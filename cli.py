@@ -32,6 +32,9 @@ CacheOption = Annotated[
     Path | None,
     typer.Option("--cache", help="Folder for what is computed once; OUT/cache unless given."),
 ]
+LabelsOption = Annotated[
+    str | None, typer.Option(help="Label set of your own, with commas; other comes last.")
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 
 
@@ -145,6 +148,44 @@ def demo(
 
 @app.command()
 @_kindly
+def audit(
+    manifest: ManifestOption,
+    root: RootOption,
+    out: OutFolder,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Whose backbone says what is alike; the shipped one's.")
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
+    labels: LabelsOption = None,
+) -> None:
+    """Look for copies, marks, contradicted labels, off-topic pictures and confounding."""
+    from rich.progress import Progress
+
+    from data.audit import audit as find_faults
+    from model.checkpoint import SHIPPED
+    from model.embedding import Embedder
+    from model.photo import open_photo
+
+    rows = _checked_rows(manifest, root, _label_set(labels))
+    embed = Embedder(checkpoint or SHIPPED)
+    with Progress(console=console) as bars:
+        bar_of: dict[str, Any] = {}
+
+        def show(step: str, done: int, of: int) -> None:
+            if step not in bar_of:
+                bar_of[step] = bars.add_task(step, total=of)
+            bars.update(bar_of[step], completed=done)
+
+        found = find_faults(
+            rows, root, out, open_photo=open_photo, embed=embed, workers=workers, progress=show
+        )
+    for kind, count in found.summary["suspicions"].items():
+        _report(f"{kind.replace('_', ' ')}: {count}")
+    _report(f"wrote audit.json, audit.csv and audit.html to {out}")
+
+
+@app.command()
+@_kindly
 def split(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option("--out", help="CSV to write.")],
@@ -153,15 +194,21 @@ def split(
     leave_source_out: Annotated[
         bool, typer.Option("--leave-source-out", help="One fold a source instead.")
     ] = False,
-    labels: Annotated[
-        str | None, typer.Option(help="Label set of your own, with commas; other comes last.")
+    audit_table: Annotated[
+        Path | None,
+        typer.Option("--audit", help="The audit.csv of the photos: copies get one group."),
     ] = None,
+    labels: LabelsOption = None,
 ) -> None:
-    """Give every photo a fold; photos of one group stay together."""
+    """Give every photo a fold; photos of one group stay together, and so do copies."""
     from data.manifest import read_manifest, write_manifest
-    from data.splits import assign_folds, check_folds, leave_one_source_out
+    from data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
 
     rows = read_manifest(manifest, labels=_label_set(labels))
+    if audit_table is not None:
+        from data.audit import read_pairs
+
+        rows = join_groups(rows, read_pairs(audit_table))
     folded = leave_one_source_out(rows) if leave_source_out else assign_folds(rows, folds, seed)
     check_folds(folded)
     write_manifest(folded, out)

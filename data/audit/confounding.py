@@ -25,18 +25,20 @@ FOLDS: Final = 5
 _MARK_CANVAS: Final = (32, 16)
 
 
-def source_alone(rows: Sequence[Row]) -> Figures:
+def source_alone(rows: Sequence[Row]) -> Figures | None:
     """How well the name of the source tells the label.
 
     Returns:
         `balanced_accuracy` of guessing, for each source, the label most of whose photos lie there
         (chance: 1 / number of labels); `explained`, the share of the label's entropy that the source
         removes, from 0 to 1; `auroc.<label>`, of the label's share in the source against all other
-        photos.
+        photos. None with fewer than two labels.
     """
     labels = np.array([row.label for row in rows])
     sources = np.array([row.source for row in rows])
     names = sorted({row.label for row in rows})
+    if len(names) < 2:
+        return None
     guess_of, share_of = {}, {}
     for source in sorted(set(sources)):
         held = {label: float(np.mean(sources[labels == label] == source)) for label in names}
@@ -49,11 +51,10 @@ def source_alone(rows: Sequence[Row]) -> Figures:
     return {
         "balanced_accuracy": _rounded(balanced_accuracy_score(labels, guess)),
         "chance": _rounded(1 / len(names)),
-        "explained": _rounded(mutual_info_score(labels, sources) / entropy) if entropy else 0.0,
+        "explained": _rounded(mutual_info_score(labels, sources) / entropy),
         "auroc": {
             label: _rounded(roc_auc_score(labels == label, [share_of[s][label] for s in sources]))
             for label in names
-            if 0 < (labels == label).sum() < len(labels)
         },
     }
 

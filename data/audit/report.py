@@ -154,7 +154,7 @@ def audit(
         "label_by_source": _crossed(rows, "source"),
         "label_by_skin_tone": _crossed(rows, "skin_tone"),
         "duplicates": _crossings(exact, near, seen),
-        "watermarks": [asdict(mark) for mark in marks],
+        "watermarks": [{**asdict(mark), "box": list(mark.box)} for mark in marks],
         "confounding": confounding(looks, seen, groups, [mark.box for mark in marks], boxes),
         "changed_since_manifest": [
             row.file
