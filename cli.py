@@ -1,12 +1,13 @@
 """The command line: `calcinosis`. It parses, calls, prints; the packages do the work."""
 
 import json
+import os
 import shlex
 import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -36,6 +37,14 @@ LabelsOption = Annotated[
     str | None, typer.Option(help="Label set of your own, with commas; other comes last.")
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
+DeviceOption = Annotated[
+    Literal["cpu", "cuda"],
+    typer.Option("--device", help="Where to compute; for several GPUs start it with torchrun."),
+]
+PrecisionOption = Annotated[
+    Literal["bf16", "float32"],
+    typer.Option("--precision", help="bf16: mixed precision; float32: slower and exact."),
+]
 
 
 def _kindly(command: Callable[..., None]) -> Callable[..., None]:
@@ -63,7 +72,8 @@ def _kindly(command: Callable[..., None]) -> Callable[..., None]:
 
 
 def _report(line: str) -> None:
-    console.print(line, highlight=False)
+    if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
+        console.print(line, highlight=False)
 
 
 @app.command()
@@ -229,8 +239,11 @@ def train(
     out: OutFolder,
     resume: ResumeOption = False,
     cache: CacheOption = None,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "bf16",
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
+    from training.hardware import Hardware
     from training.recipe import load_recipe
     from training.train import train as run
 
@@ -246,6 +259,7 @@ def train(
         resume=resume,
         report=_report,
         command=command,
+        hardware=Hardware(device, precision),
     )
     _report(f"checkpoint, card and figures are in {out}")
 
@@ -259,12 +273,15 @@ def crossval(
     out: OutFolder,
     resume: ResumeOption = False,
     cache: CacheOption = None,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "bf16",
 ) -> None:
     """Cross-validate a recipe: every photo is judged by a network that saw none of its group."""
     from training.crossval import cross_validate
+    from training.hardware import Hardware
     from training.recipe import load_recipe
 
-    recipe = load_recipe(config)
+    recipe, hardware = load_recipe(config), Hardware(device, precision)
     rows = _checked_rows(manifest, root, recipe.labels)
     _, _, metrics = cross_validate(
         rows,
@@ -274,8 +291,10 @@ def crossval(
         cache=cache or out / "cache",
         resume=resume,
         report=_report,
+        hardware=hardware,
     )
-    _print_figures(metrics)
+    if hardware.writes:
+        _print_figures(metrics)
 
 
 @app.command()

@@ -8,21 +8,25 @@ where it was.
 
 import hashlib
 import json
+import math
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import torch
-from torch.utils.data import Dataset
+from torch.utils.data import Dataset, Subset
 
 from data.dataset import batches
 from data.manifest import Row, resolve
 from model.network import Network
 from model.photo import open_photo
 from model.preprocessing import Preprocessing
+from training.hardware import Hardware
 from training.progress import track
 from training.recipe import Recipe
+from training.storage import write_json
 from training.views import augmented_view, view_generator
 
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
@@ -45,19 +49,21 @@ class Activations:
 
     def plain(self, rows: np.ndarray) -> torch.Tensor:
         """Activations (n, channels, h, w) of the plain views of rows (n,)."""
-        return self._gather(self.starts[rows])
+        return self.views(self.starts[rows])
 
-    def augmented(self, rows: np.ndarray, generator: np.random.Generator) -> torch.Tensor:
-        """Activations (n, channels, h, w) of a random view of each of rows (n,)."""
+    def choose(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+        """The places (n,) among the views of a random augmented view of each of rows (n,)."""
         counts = self.starts[rows + 1] - self.starts[rows]
         augmented = np.maximum(counts - 1, 1)
         chosen = generator.integers(0, augmented)
-        return self._gather(self.starts[rows] + np.minimum(1 + chosen, counts - 1))
+        places: np.ndarray = self.starts[rows] + np.minimum(1 + chosen, counts - 1)
+        return places
 
-    def _gather(self, indices: np.ndarray) -> torch.Tensor:
-        order = np.argsort(indices)  # the disk is read forwards
-        out = np.empty((len(indices), *self.values.shape[1:]), dtype=self.values.dtype)
-        out[order] = self.values[indices[order]]
+    def views(self, places: np.ndarray) -> torch.Tensor:
+        """Activations (n, channels, h, w) of the views at places (n,)."""
+        order = np.argsort(places)  # the disk is read forwards
+        out = np.empty((len(places), *self.values.shape[1:]), dtype=self.values.dtype)
+        out[order] = self.values[places[order]]
         return torch.from_numpy(out).float()
 
 
@@ -68,8 +74,9 @@ def compute_activations(
     preprocessing: Preprocessing,
     recipe: Recipe,
     cache: Path,
+    hardware: Hardware,
 ) -> Activations:
-    """Fill the cache for these rows, going on from what is there, and open it.
+    """What the trunk makes of each view of these rows that the recipe asks for.
 
     Raises:
         PhotoError, ManifestError: if a photo is absent or cannot be read; what was computed stays.
@@ -77,42 +84,82 @@ def compute_activations(
     counts = [1 + recipe.views.get(row.kind, 0) for row in rows]
     if recipe.method == "probe":
         counts = [1] * len(rows)
-    starts = np.concatenate([[0], np.cumsum(counts)])
-    compute = _trunk_function(network)
-    shape = tuple(compute(torch.zeros(1, 3, preprocessing.size, preprocessing.size)).shape[1:])
+    views = _Views(rows, root, counts, preprocessing, recipe)
     folder = cache / _key(rows, counts, network, preprocessing, recipe)
-    folder.mkdir(parents=True, exist_ok=True)
+    values = kept_activations(views, network, folder, hardware, "Reading the photographs")
+    return Activations(np.concatenate([[0], np.cumsum(counts)]), values)
+
+
+def kept_activations(
+    views: Dataset[torch.Tensor], network: Network, folder: Path, hardware: Hardware, what: str
+) -> np.ndarray:
+    """What the trunk makes of views (n, channels, h, w), from a folder that is filled where it is not.
+
+    The folder's name stands for everything that its content depends on. Filling goes on from what is
+    there. With several processes, one fills and the others wait for it.
+
+    Args:
+        views: n inputs of the network.
+        network: its trunk is asked.
+        folder: of this cache alone.
+        hardware: to compute on.
+        what: a name for the bar.
+    """
+    with hardware.one_after_another():
+        _fill(views, network, folder, hardware, what)
+    values: np.ndarray = np.load(folder / "activations.npy", mmap_mode="r")
+    return values
+
+
+def _fill(views: Any, network: Network, folder: Path, hardware: Hardware, what: str) -> None:
     path, progress = folder / "activations.npy", folder / "done.json"
     done = json.loads(progress.read_text()) if progress.exists() and path.exists() else 0
-    values = np.lib.format.open_memmap(
-        path, mode="r+" if done else "w+", dtype=np.float16, shape=(int(starts[-1]), *shape)
-    )
-    views = _Views(rows, root, counts, preprocessing, recipe, first=done)
-    if len(views):
-        loader = batches(views, batch_size=_BATCH, workers=1)
-        for step, batch in enumerate(track(loader, "Reading the photographs", total=len(loader))):
-            at = done + step * _BATCH
-            values[at : at + len(batch)] = compute(batch).numpy().astype(np.float16)
-            if step % 40 == 39:
-                _note_progress(values, progress, at + len(batch))
-        _note_progress(values, progress, int(starts[-1]))
-    return Activations(starts, np.load(path, mmap_mode="r"))
+    if done == len(views):
+        return
+    compute = _trunk_function(network, hardware)
+    folder.mkdir(parents=True, exist_ok=True)
+    if done == 0:
+        shape = (len(views), *compute(views[0][None]).shape[1:])
+        _make_room(path, shape)
+    values = np.load(path, mmap_mode="r+")
+    loader = batches(Subset(views, range(done, len(views))), batch_size=_BATCH, workers=1)
+    bar = track(loader, what, total=math.ceil(len(views) / _BATCH), done=done // _BATCH)
+    for step, batch in enumerate(bar):
+        at = done + step * _BATCH
+        values[at : at + len(batch)] = compute(batch).numpy().astype(np.float16)
+        if step % 40 == 39:
+            _note_progress(values, progress, at + len(batch))
+    _note_progress(values, progress, len(views))
+    network.cpu()
+
+
+def _make_room(path: Path, shape: tuple[int, ...]) -> None:
+    """An empty array on disk. All of its room is taken now: a disk that fills up later would end the
+    process without a word, because the file is written through memory.
+    """
+    try:
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+        if hasattr(os, "posix_fallocate"):  # not on macOS and Windows
+            with path.open("r+b") as file:
+                os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
 
 
 def _note_progress(values: np.memmap, progress: Path, done: int) -> None:
     values.flush()
-    partial = progress.with_suffix(".partial")
-    partial.write_text(json.dumps(done))
-    partial.replace(progress)
+    write_json(progress, done)
 
 
-def _trunk_function(network: Network) -> Compute:
-    trunk = network.trunk.eval().to(memory_format=torch.channels_last)
+def _trunk_function(network: Network, hardware: Hardware) -> Compute:
+    trunk = network.trunk.eval().to(hardware.device).to(memory_format=torch.channels_last)
 
     def compute(batch: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
-            output: torch.Tensor = trunk(batch.to(memory_format=torch.channels_last))
-        return output.float()
+        inputs = batch.to(hardware.device, memory_format=torch.channels_last)
+        with torch.inference_mode(), hardware.autocast():
+            output: torch.Tensor = trunk(inputs)
+        return output.float().cpu()
 
     return compute
 
@@ -140,7 +187,7 @@ def _key(
 
 
 class _Views(Dataset[torch.Tensor]):
-    """Every view of every row, in order, from the view `first` on."""
+    """Every view of every row, in order."""
 
     def __init__(
         self,
@@ -149,13 +196,10 @@ class _Views(Dataset[torch.Tensor]):
         counts: Sequence[int],
         preprocessing: Preprocessing,
         recipe: Recipe,
-        *,
-        first: int,
     ) -> None:
         self.rows, self.root = rows, root
         self.preprocessing, self.recipe = preprocessing, recipe
-        pairs = [(row, view) for row, count in enumerate(counts) for view in range(count)]
-        self.pairs = pairs[first:]
+        self.pairs = [(row, view) for row, count in enumerate(counts) for view in range(count)]
 
     def __len__(self) -> int:
         return len(self.pairs)

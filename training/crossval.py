@@ -1,8 +1,7 @@
 """Cross-validation: each photo is judged by a network that saw no photo of its group."""
 
 import copy
-import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
-from data.manifest import Row
+from data.manifest import Row, check_files
 from data.splits import assign_folds, check_folds
 from model.backbones import Backbone, build_backbone
 from model.calibration import Calibration, Conformal
@@ -32,11 +31,14 @@ from training.fit import (
     make_targets,
     set_head,
 )
+from training.hardware import Hardware
+from training.log import tensorboard_is_installed
 from training.metrics import compute_metrics
 from training.predictions import NO_FOLD, Predictions, write_predictions
 from training.recipe import Recipe
 from training.report import write_report
 from training.runs import claim_folder
+from training.storage import naming_a_full_disk, write_json, write_whole
 from training.tones import fill_skin_tones
 
 Floats = NDArray[np.float64]
@@ -51,6 +53,7 @@ class Study:
         start: the network before any fit.
         activations: what the frozen part of it makes of each view.
         features: (rows, channels) of the plain views under the start network.
+        hardware: what it is computed on.
     """
 
     recipe: Recipe
@@ -61,28 +64,41 @@ class Study:
     activations: Activations
     targets: Targets
     features: NDArray[np.float32]
+    hardware: Hardware
 
 
-def prepare(rows: Sequence[Row], root: Path, recipe: Recipe, cache: Path, report: Report) -> Study:
+def prepare(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    cache: Path,
+    report: Report,
+    hardware: Hardware | None = None,
+) -> Study:
     """Assign folds and estimate skin tones where the manifest has none, and read every photograph.
 
     Raises:
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
+    hardware = hardware or Hardware()
     folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
     check_folds(folded)
-    folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
+    check_files(folded, root)
+    with hardware.one_after_another():
+        folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
     preprocessing = backbone.preprocessing
     if recipe.input_size:
         preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
     start = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
-    activations = compute_activations(folded, root, start, preprocessing, recipe, cache)
+    activations = compute_activations(folded, root, start, preprocessing, recipe, cache, hardware)
     report(f"{len(folded)} photographs read")
-    features = compute_features(start, activations, np.arange(len(folded)))
+    features = compute_features(start, activations, np.arange(len(folded)), hardware)
     targets = make_targets(folded, recipe)
-    return Study(recipe, folded, backbone, preprocessing, start, activations, targets, features)
+    return Study(
+        recipe, folded, backbone, preprocessing, start, activations, targets, features, hardware
+    )
 
 
 def fit(
@@ -90,11 +106,17 @@ def fit(
 ) -> list[Network]:
     """The networks fitted to these rows (n,) of the study by its recipe.
 
-    One, or with `keep_start` two: the fine-tuned one, then the start network with its probe.
+    One, or with `keep_start` two: the fine-tuned one, then the start network with its probe. What was
+    fitted is kept in a folder: asked again with `resume`, the same networks come from there.
     """
     probe = copy.deepcopy(study.start)
-    weights, biases = fit_probe(study.features[rows], study.targets.labels[rows], study.recipe)
-    set_head(probe, weights, biases)
+    kept = folder / "probe.safetensors"
+    if study.hardware.writes and not (resume and kept.exists()):
+        found = fit_probe(study.features[rows], study.targets.labels[rows], study.recipe)
+        write_whole(kept, save({"weights": found[0], "biases": found[1]}))
+    study.hardware.wait()
+    fitted = load_file(kept)
+    set_head(probe, fitted["weights"], fitted["biases"])
     if study.recipe.method == "probe":
         return [probe]
     tuned = copy.deepcopy(probe)
@@ -105,43 +127,62 @@ def fit(
         rows,
         study.recipe,
         folder,
+        study.hardware,
         resume=resume,
         report=report,
     )
     return [tuned, probe] if study.recipe.keep_start else [tuned]
 
 
-def held_out_logits(study: Study, out: Path, *, resume: bool, report: Report) -> Floats:
+def held_out_logits(study: Study, work: Path, *, resume: bool, report: Report) -> Floats:
     """Logits (rows, networks, labels) of every photo, from the fold that held it out."""
     folds = np.array([row.fold for row in study.rows])
     parts = {}
     for fold in np.unique(folds):
-        folder = out / f"fold-{fold}"
-        path = folder / "logits.safetensors"
-        if not (resume and path.exists()):
-            report(f"fold {fold}: learning from {(folds != fold).sum()} photographs")
-            learnt = np.flatnonzero(folds != fold)
+        folder, learnt = work / f"fold-{fold}", np.flatnonzero(folds != fold)
+        held_out = np.flatnonzero(folds == fold)
+
+        def ask(
+            folder: Path = folder, learnt: Integers = learnt, held_out: Integers = held_out
+        ) -> Floats:
+            report(f"{folder.name}: learning from {len(learnt)} photographs")
             networks = fit(study, learnt, folder, resume=resume, report=report)
-            folder.mkdir(parents=True, exist_ok=True)
-            partial = path.with_suffix(".partial")
-            held_out = np.flatnonzero(folds == fold)
-            save_file({"logits": network_logits(networks, study, held_out)}, partial)
-            partial.replace(path)
-        parts[fold] = load_file(path)["logits"]
+            return network_logits(networks, study, study.activations, held_out)
+
+        parts[fold] = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
     logits = np.full((len(folds), *next(iter(parts.values())).shape[1:]), np.nan)
     for fold, part in parts.items():
         logits[folds == fold] = part
     if not np.isfinite(logits).all():
-        raise TrainingError("diverged", "a held-out photo has no finite logits", name=str(out))
+        raise TrainingError("diverged", "a held-out photo has no finite logits", name=str(work))
     return logits
 
 
+def kept_logits(
+    path: Path, ask: Callable[[], Floats], hardware: Hardware, *, resume: bool
+) -> Floats:
+    """Logits from a file of a run that goes on; asked for, and kept there, where there is none."""
+    known = resume and path.exists()
+    hardware.wait()  # before any process writes the file that the others look for
+    if not known:
+        logits = ask()
+        if hardware.writes:
+            write_whole(path, save({"logits": logits}))
+    hardware.wait()
+    return load_file(path)["logits"]
+
+
 @torch.no_grad()
-def network_logits(networks: Sequence[Network], study: Study, rows: Integers) -> Floats:
-    """Logits (n, networks, labels) of the plain views of rows (n,)."""
+def network_logits(
+    networks: Sequence[Network], study: Study, activations: Activations, rows: Integers
+) -> Floats:
+    """Logits (n, networks, labels) of the plain views of rows (n,) of the activations."""
+    features = [
+        compute_features(network, activations, rows, study.hardware) for network in networks
+    ]
     logits = [
-        network.head(torch.from_numpy(compute_features(network, study.activations, rows)))
-        for network in networks
+        network.head(torch.from_numpy(feature))
+        for network, feature in zip(networks, features, strict=True)
     ]
     stacked: Floats = torch.stack(logits, dim=1).double().numpy()
     return stacked
@@ -237,15 +278,11 @@ def make_predictions(
     )
 
 
-def write_results(predictions: Predictions, prior: Sequence[float], out: Path) -> dict[str, Any]:
-    """Write `predictions.csv`, `metrics.json` and `report.html` to a folder; gives the metrics."""
+def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:
+    """Write `predictions.csv`, `metrics.json` and `report.html` to a folder."""
     write_predictions(predictions, out / "predictions.csv")
-    metrics = compute_metrics(predictions, prior=prior)
-    partial = out / "metrics.json.partial"
-    partial.write_text(json.dumps(metrics, indent=2) + "\n", encoding="utf-8")
-    partial.replace(out / "metrics.json")
+    write_json(out / "metrics.json", metrics)
     write_report(metrics, predictions, out / "report.html")
-    return metrics
 
 
 def cross_validate(
@@ -257,19 +294,43 @@ def cross_validate(
     cache: Path,
     resume: bool,
     report: Report,
+    hardware: Hardware | None = None,
 ) -> tuple[Study, Floats, dict[str, Any]]:
-    """Cross-validate a recipe on a manifest's rows; writes `predictions.csv` and `metrics.json`.
+    """Cross-validate a recipe on a manifest's rows.
 
-    Working state goes to `out/work`.
+    Writes `predictions.csv`, `metrics.json` and `report.html`. Working state goes to `out/work`.
+
+    Args:
+        rows: the photos; folds and skin tones are filled in where the manifest has none.
+        root: the folder that their files lie below.
+        recipe: what is judged.
+        out: gets the results.
+        cache: for what is computed once.
+        resume: go on with a run that was stopped.
+        report: is told what is being done.
+        hardware: to compute on; this process alone on the CPU unless given.
 
     Returns:
         The study, the held-out logits (rows, networks, labels) and the metrics.
 
     Raises:
-        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.
+        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos;
+            `disk_full`; `diverged`.
+        ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
-    work = claim_folder(out, recipe, rows, resume=resume)
-    study = prepare(rows, root, recipe, cache, report)
-    logits = held_out_logits(study, work, resume=resume, report=report)
-    metrics = write_results(cross_predictions(study, logits), recipe.stated_prior, out)
+    hardware = hardware or Hardware()
+    check_files(rows, root)
+    with naming_a_full_disk(out):
+        work = out / "work"
+        if hardware.writes:
+            claim_folder(out, recipe, rows, resume=resume)
+        hardware.wait()
+        if recipe.method == "finetune" and not tensorboard_is_installed():
+            report("no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'")
+        study = prepare(rows, root, recipe, cache, report, hardware)
+        logits = held_out_logits(study, work, resume=resume, report=report)
+        predictions = cross_predictions(study, logits)
+        metrics = compute_metrics(predictions, prior=recipe.stated_prior)
+        if hardware.writes:
+            write_results(predictions, metrics, out)
     return study, logits, metrics

@@ -13,7 +13,9 @@ from model.checkpoint import load_checkpoint
 from model.photo import open_photo
 from training.crossval import make_predictions, write_results
 from training.errors import TrainingError
+from training.metrics import compute_metrics
 from training.progress import track
+from training.storage import naming_a_full_disk
 from training.tones import fill_skin_tones
 
 _BATCH = 16
@@ -68,4 +70,7 @@ def evaluate(
         config.calibration.probabilities(logits, config.prior),
         config.conformal.prediction_sets(reference),
     )
-    return write_results(predictions, config.prior, out)
+    metrics = compute_metrics(predictions, prior=config.prior)
+    with naming_a_full_disk(out):
+        write_results(predictions, metrics, out)
+    return metrics

@@ -1,9 +1,8 @@
 """Fitting a network: first a probe on what it already sees, then fine-tuning what is not frozen."""
 
-import json
 import math
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -11,7 +10,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file, save_file
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 from torch import nn
@@ -23,7 +21,12 @@ from model.labels import OTHER
 from model.network import Network
 from training.activations import Activations
 from training.errors import TrainingError
+from training.hardware import Hardware
+from training.layers import learning_layers
+from training.log import Epoch, EpochLog
+from training.progress import track
 from training.recipe import Recipe
+from training.state import State
 
 _BATCH: Final = 64
 _WARM_UP: Final = 0.05  # share of the steps
@@ -66,15 +69,18 @@ def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
 
 
 @torch.no_grad()
-def compute_features(network: Network, activations: Activations, rows: Integers) -> np.ndarray:
+def compute_features(
+    network: Network, activations: Activations, rows: Integers, hardware: Hardware
+) -> np.ndarray:
     """Pooled, scaled features (n, channels) of the plain views of rows (n,)."""
-    network.eval()
+    network.eval().to(hardware.device)
     parts = []
     for start in range(0, len(rows), _BATCH):
-        batch = activations.plain(rows[start : start + _BATCH])
-        with torch.autocast("cpu", torch.bfloat16):
+        batch = activations.plain(rows[start : start + _BATCH]).to(hardware.device)
+        with hardware.autocast():
             feature_map = network.top(batch.to(memory_format=torch.channels_last))
-        parts.append(network.features(feature_map.float()).numpy())
+        parts.append(network.features(feature_map.float()).cpu().numpy())
+    network.cpu()
     return np.concatenate(parts)
 
 
@@ -84,17 +90,20 @@ def fit_probe(
     """Weights (labels, channels) and biases (labels,) of a balanced logistic regression.
 
     The features are standardised for the fit; the scaling is then folded into the weights. Balanced
-    means that the logits hold for labels that are equally likely.
+    means that the logits hold for labels that are equally likely. The weights of a label without photos
+    are 0.
     """
     scaler = StandardScaler().fit(features)
     probe = LogisticRegression(C=recipe.probe_strength, class_weight="balanced", max_iter=500)
     probe.fit(scaler.transform(features), labels)
-    weights, biases = probe.coef_, probe.intercept_
+    weights = np.zeros((len(recipe.labels), features.shape[1]))
+    biases = np.zeros(len(recipe.labels))
     if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
-        weights, biases = (
-            np.stack([-weights[0], weights[0]]) / 2,
-            np.array([-biases[0], biases[0]]) / 2,
-        )
+        sides = np.array([[-0.5], [0.5]])
+        weights[probe.classes_] = sides * probe.coef_
+        biases[probe.classes_] = sides[:, 0] * probe.intercept_
+    else:
+        weights[probe.classes_], biases[probe.classes_] = probe.coef_, probe.intercept_
     weights = weights / scaler.scale_
     return weights, biases - weights @ scaler.mean_
 
@@ -113,6 +122,7 @@ def finetune(
     rows: Integers,
     recipe: Recipe,
     folder: Path,
+    hardware: Hardware,
     *,
     resume: bool,
     report: Report,
@@ -120,12 +130,20 @@ def finetune(
     """Train the network's top and head on these rows, in place; ends with the averaged weights.
 
     After each epoch the state goes to `folder`, so that a run that was stopped goes on there and ends
-    with the same weights.
+    with the same weights; so does a line of the log. With several processes each takes its part of a
+    batch, and the gradient is that of the whole batch.
 
     Raises:
         TrainingError: `diverged`, if the loss is not a number; the last good state stays on disk.
+            `uneven_batch`, if the processes cannot share a batch evenly.
     """
-    learner = _Learner(network, int(targets.source_labels.max()) + 1)
+    if recipe.batch_size % hardware.processes:
+        raise TrainingError(
+            "uneven_batch",
+            f"a batch of {recipe.batch_size} cannot be shared evenly by {hardware.processes} processes; "
+            f"change batch_size or the number of processes",
+        )
+    learner = _Learner(network, int(targets.source_labels.max()) + 1).to(hardware.device)
     learner.train()
     if recipe.freeze_batch_norm:
         for module in network.top.modules():
@@ -134,7 +152,6 @@ def finetune(
     averaged = AveragedModel(
         learner, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True
     )
-    steps = math.ceil(recipe.draws / recipe.batch_size)
     optimizer = torch.optim.AdamW(
         [
             {"params": list(network.top.parameters()), "lr": recipe.learning_rate},
@@ -146,47 +163,76 @@ def finetune(
         weight_decay=recipe.weight_decay,
     )
     rates = [group["lr"] for group in optimizer.param_groups]
-    state = _State(folder, learner, averaged, optimizer)
+    state = State(folder, learner, averaged, optimizer)
+    done = state.restore() if resume else 0
+    log = EpochLog(folder, done)
+    shared = hardware.share(learner)
+    steps = math.ceil(recipe.draws / recipe.batch_size)
     chances = targets.draw[rows] / targets.draw[rows].sum()
     prior = torch.tensor(
         [chances[targets.labels[rows] == label].sum() for label in range(len(recipe.labels))]
     ).float()
-    for epoch in range(state.restore() if resume else 0, recipe.epochs):
+    log_prior = prior.log().to(hardware.device)
+    for epoch in range(done, recipe.epochs):
+        began = time.monotonic()
         generator = np.random.default_rng([recipe.seed, epoch])
         drawn = rows[generator.choice(len(rows), size=steps * recipe.batch_size, p=chances)]
         losses = []
-        for step, batch_rows in enumerate(drawn.reshape(steps, recipe.batch_size)):
-            factor = _warm_cosine(epoch * steps + step, steps * recipe.epochs)
+        batches = enumerate(drawn.reshape(steps, recipe.batch_size), start=epoch * steps)
+        what = f"Epoch {epoch + 1} of {recipe.epochs}"
+        for step, batch_rows in track(
+            batches, what, total=steps * recipe.epochs, done=epoch * steps
+        ):
+            factor = _warm_cosine(step, steps * recipe.epochs)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            batch = activations.augmented(batch_rows, generator)
+            views = activations.choose(batch_rows, generator)
+            share, partner = _mixture(recipe, generator)
+            own = hardware.part(recipe.batch_size)
+            batch = activations.views(views[own])
+            if share < 1:
+                batch = share * batch + (1 - share) * activations.views(views[partner[own]])
+            pairs = np.stack([batch_rows[own], batch_rows[partner[own]]])
             optimizer.zero_grad(set_to_none=True)
-            with _depthwise_in_full_precision(network.top):
-                loss = learner.loss(
-                    batch,
-                    torch.from_numpy(targets.labels[batch_rows]),
-                    torch.from_numpy(targets.source_labels[batch_rows]),
-                    prior,
+            with learning_layers(network.top, hardware):
+                loss = shared(
+                    batch.to(hardware.device),
+                    torch.from_numpy(targets.labels[pairs]).to(hardware.device),
+                    torch.from_numpy(targets.source_labels[pairs]).to(hardware.device),
+                    share,
+                    log_prior,
                     recipe,
-                    generator,
+                    hardware,
                 )
                 loss.backward()
-            if not torch.isfinite(loss):
+            losses.append(hardware.mean(loss))
+            if not math.isfinite(losses[-1]):
                 raise TrainingError(
                     "diverged",
-                    f"the loss is {loss.item()} in epoch {epoch + 1}; lower learning_rate, or go on "
+                    f"the loss is {losses[-1]} in epoch {epoch + 1}; lower learning_rate, or go on "
                     f"with --resume from the last good epoch",
                     name=str(folder),
                 )
             nn.utils.clip_grad_norm_(learner.parameters(), 1.0)
             optimizer.step()
             averaged.update_parameters(learner)
-            losses.append(loss.item())
-        state.save(epoch + 1)
+        if hardware.writes:
+            rate = optimizer.param_groups[0]["lr"]
+            seconds = time.monotonic() - began
+            log.add(Epoch(epoch + 1, float(np.mean(losses)), rate, round(seconds, 1)))
+            state.save(epoch + 1)
         report(f"epoch {epoch + 1} of {recipe.epochs}: loss {np.mean(losses):.3f}")
     trained: Any = averaged.module
     network.load_state_dict(trained.network.state_dict())
-    network.eval()
+    network.eval().cpu()
+
+
+def _mixture(recipe: Recipe, generator: np.random.Generator) -> tuple[float, Integers]:
+    """The share that each photo of a batch keeps of itself, and the place of the one it is mixed with."""
+    if recipe.mixup == 0:
+        return 1.0, np.arange(recipe.batch_size)
+    share = float(generator.beta(recipe.mixup, recipe.mixup))
+    return share, generator.permutation(recipe.batch_size)
 
 
 class _Learner(nn.Module):
@@ -199,67 +245,46 @@ class _Learner(nn.Module):
         nn.init.zeros_(self.second_head.weight)
         nn.init.zeros_(self.second_head.bias)
 
-    def loss(
+    def forward(
         self,
         batch: torch.Tensor,
         labels: torch.Tensor,
         source_labels: torch.Tensor,
-        prior: torch.Tensor,
+        share: float,
+        log_prior: torch.Tensor,
         recipe: Recipe,
-        generator: np.random.Generator,
+        hardware: Hardware,
     ) -> torch.Tensor:
-        """Mean loss over a batch of activations.
+        """Mean loss over n mixed activations.
 
         The labels' logits are learnt as if the labels were equally likely: what the drawing prefers is
         added to them before the softmax (Menon et al. 2021, arXiv:2007.07314).
+
+        Args:
+            batch: (n, channels, h, w).
+            labels: (2, n) of each photo and of the one that is mixed into it.
+            source_labels: (2, n) the same.
+            share: that each photo keeps of itself.
+            log_prior: (labels,) logarithms of the drawing's chances.
+            recipe: for the weights of the parts.
+            hardware: for the precision.
         """
-        share, partner = 1.0, np.arange(len(batch))
-        if recipe.mixup > 0:
-            share = float(generator.beta(recipe.mixup, recipe.mixup))
-            partner = generator.permutation(len(batch))
-            batch = share * batch + (1 - share) * batch[partner]
-        with torch.autocast("cpu", torch.bfloat16):
+        with hardware.autocast():
             feature_map = self.network.top(batch.to(memory_format=torch.channels_last))
         features = self.network.features(feature_map.float())
-        logits = self.network.head(features) + prior.log()
+        logits = self.network.head(features) + log_prior
         second = self.second_head(features)
-        total = torch.zeros(())
-        for part, order in ((share, np.arange(len(batch))), (1 - share, partner)):
+        total = torch.zeros((), device=batch.device)
+        for part, first_label, second_label in zip(
+            (share, 1 - share), labels, source_labels, strict=True
+        ):
             if part > 0:
-                first = functional.cross_entropy(logits, labels[order])
+                first = functional.cross_entropy(logits, first_label)
                 other = functional.cross_entropy(
-                    second, source_labels[order], label_smoothing=recipe.label_smoothing
+                    second, second_label, label_smoothing=recipe.label_smoothing
                 )
                 total = total + part * (first + recipe.source_label_weight * other)
         return total
-
-
-@contextmanager
-def _depthwise_in_full_precision(top: nn.Module) -> Iterator[None]:
-    """Keep depthwise convolutions out of autocast: measured, their bfloat16 backward pass on a CPU
-    takes 3.6 times as long as the one in float32, while the others gain.
-    """
-
-    def full_precision(convolution: Any) -> Callable[[torch.Tensor], torch.Tensor]:
-        forward = type(convolution).forward
-
-        def run(inputs: torch.Tensor) -> torch.Tensor:
-            with torch.autocast("cpu", enabled=False):
-                output: torch.Tensor = forward(convolution, inputs.float())
-            return output
-
-        return run
-
-    depthwise: list[Any] = [
-        m for m in top.modules() if isinstance(m, nn.Conv2d) and m.groups == m.in_channels > 1
-    ]
-    for convolution in depthwise:
-        convolution.forward = full_precision(convolution)
-    try:
-        yield
-    finally:
-        for convolution in depthwise:
-            del convolution.forward
 
 
 def _warm_cosine(step: int, steps: int) -> float:
@@ -268,58 +293,3 @@ def _warm_cosine(step: int, steps: int) -> float:
     if step < warm:
         return (step + 1) / warm
     return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, steps - warm)))
-
-
-class _State:
-    """A training's state on disk: tensors in safetensors, the rest in JSON."""
-
-    def __init__(
-        self,
-        folder: Path,
-        learner: nn.Module,
-        averaged: AveragedModel,
-        optimizer: torch.optim.Optimizer,
-    ) -> None:
-        self.folder = folder
-        self.learner, self.averaged, self.optimizer = learner, averaged, optimizer
-
-    def save(self, epoch: int) -> None:
-        """Write the state after an epoch; the old one goes when the new one is whole."""
-        self.folder.mkdir(parents=True, exist_ok=True)
-        tensors = {
-            **{f"learner.{k}": v for k, v in self.learner.state_dict().items()},
-            **{f"averaged.{k}": v for k, v in self.averaged.state_dict().items()},
-        }
-        for number, slots in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{k}": v for k, v in slots.items()}
-        path = self.folder / f"state-{epoch}.safetensors"
-        save_file({k: v.contiguous().clone() for k, v in tensors.items()}, path)
-        partial = self.folder / "state.json.partial"
-        partial.write_text(json.dumps({"epoch": epoch, "tensors": path.name}))
-        partial.replace(self.folder / "state.json")
-        for old in self.folder.glob("state-*.safetensors"):
-            if old != path:
-                old.unlink()
-
-    def restore(self) -> int:
-        """Load the last state, if there is one; gives the epochs that are done."""
-        try:
-            note = json.loads((self.folder / "state.json").read_text())
-        except FileNotFoundError:
-            return 0
-        tensors = load_file(self.folder / note["tensors"])
-
-        def below(prefix: str) -> dict[str, torch.Tensor]:
-            return {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
-
-        self.learner.load_state_dict(below("learner."))
-        self.averaged.load_state_dict(below("averaged."))
-        whole = self.optimizer.state_dict()
-        slots: dict[int, dict[str, torch.Tensor]] = {}
-        for key, tensor in below("optimizer.").items():
-            number, name = key.split(".")
-            slots.setdefault(int(number), {})[name] = tensor
-        whole["state"] = slots
-        self.optimizer.load_state_dict(whole)
-        epoch: int = note["epoch"]
-        return epoch

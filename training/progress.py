@@ -1,5 +1,6 @@
 """Progress bars, on the error stream, so that figures can be piped."""
 
+import os
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
@@ -26,7 +27,8 @@ def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Ite
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=_CONSOLE) as bar:
+    elsewhere = os.environ.get("RANK", "0") != "0"  # one of several processes shows the bar
+    with progress.Progress(*columns, console=_CONSOLE, transient=True, disable=elsewhere) as bar:
         task = bar.add_task(what, total=total, completed=done)
         for item in items:
             yield item

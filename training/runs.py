@@ -8,17 +8,17 @@ from pathlib import Path
 from data.manifest import Row
 from training.errors import TrainingError
 from training.recipe import Recipe
+from training.storage import write_json
 
 
-def claim_folder(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool) -> Path:
-    """Make a folder this run's own and give its `work` folder, where state is kept.
+def claim_folder(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool) -> None:
+    """Make a folder this run's own; its state is kept in `work` there.
 
     Raises:
         TrainingError: `other_run`, or `not_resumed` if a run is there and nobody asked to go on.
     """
-    work = out / "work"
     run = {"recipe": recipe.model_dump(mode="json"), "photos": manifest_digest(rows)}
-    note = work / "run.json"
+    note = out / "work" / "run.json"
     if note.exists():
         if json.loads(note.read_text(encoding="utf-8")) != run:
             raise TrainingError(
@@ -32,9 +32,7 @@ def claim_folder(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool
                 "holds this very run; go on with --resume, or choose another --out",
                 name=str(out),
             )
-    work.mkdir(parents=True, exist_ok=True)
-    note.write_text(json.dumps(run, indent=2) + "\n", encoding="utf-8")
-    return work
+    write_json(note, run)
 
 
 def manifest_digest(rows: Sequence[Row]) -> str:

@@ -15,8 +15,10 @@ from model.checkpoint import CheckpointConfig, save_checkpoint
 from training.card import write_card
 from training.crossval import assemble, cross_validate, fit, fit_readout
 from training.fit import Report
+from training.hardware import Hardware
 from training.recipe import Recipe
 from training.runs import manifest_digest
+from training.storage import naming_a_full_disk
 
 LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
 
@@ -31,6 +33,7 @@ def train(
     resume: bool,
     report: Report,
     command: str,
+    hardware: Hardware | None = None,
 ) -> CheckpointConfig:
     """Train a checkpoint on a manifest's rows and measure it.
 
@@ -42,15 +45,18 @@ def train(
         out: gets the checkpoint, its card, `metrics.json` and `predictions.csv`.
         command: what the card names as the way to make this checkpoint.
 
+    The other arguments are those of `cross_validate`.
+
     Raises:
         TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.
     """
     study, logits, metrics = cross_validate(
-        rows, root, recipe, out, cache=cache, resume=resume, report=report
+        rows, root, recipe, out, cache=cache, resume=resume, report=report, hardware=hardware
     )
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))
-    networks = fit(study, everything, out / "work" / "final", resume=resume, report=report)
+    with naming_a_full_disk(out):
+        networks = fit(study, everything, out / "work" / "final", resume=resume, report=report)
     readout = fit_readout(logits, study.targets.labels, recipe.coverage)
     network = assemble(networks, readout.blend, study)
     config = CheckpointConfig(
@@ -66,8 +72,10 @@ def train(
         training=_provenance(study.rows, recipe, command)
         | {"start_weights": study.backbone.licence},
     )
-    save_checkpoint(out, network, config)
-    write_card(config.model_dump(mode="json"), metrics, out / "README.md")
+    if study.hardware.writes:
+        with naming_a_full_disk(out):
+            save_checkpoint(out, network, config)
+            write_card(config.model_dump(mode="json"), metrics, out / "README.md")
     return config
 
 

@@ -28,7 +28,9 @@ def test_the_assembled_network_gives_the_blend_of_its_parts(
     networks = fit(prepared, rows, tmp_path, resume=False, report=quiet)
     blend = np.array([0.3, 0.9])
     whole = assemble(networks, blend, prepared)
-    wanted = np.einsum("nbk,b->nk", network_logits(networks, prepared, rows[:5]), blend)
+    wanted = np.einsum(
+        "nbk,b->nk", network_logits(networks, prepared, prepared.activations, rows[:5]), blend
+    )
     photos = [open_photo(root / row.file) for row in prepared.rows[:5]]
     with torch.no_grad():
         found = whole(torch.stack([prepared.preprocessing(photo) for photo in photos]))

@@ -21,6 +21,7 @@ from training.errors import TrainingError
 from training.evaluate import evaluate
 from training.predictions import read_predictions
 from training.recipe import Recipe
+from training.state import State
 from training.train import train
 
 
@@ -108,7 +109,7 @@ def test_cached_activations_equal_the_network_on_the_plain_view(
     photo = study.preprocessing(open_photo(root / rows[3].file))
     with torch.no_grad():
         direct = study.start.features(study.start.top(study.start.trunk(photo[None])))
-    cached = fit.compute_features(study.start, study.activations, everything[3:4])
+    cached = fit.compute_features(study.start, study.activations, everything[3:4], study.hardware)
     assert cached == pytest.approx(direct.numpy(), abs=0.1)  # the trunk computes in bfloat16
     assert np.isfinite(logits).all()
 
@@ -117,19 +118,19 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root, rows, whole = trained
-    saved = fit._State.save
+    saved = State.save
     saves = []
 
-    def stop_at_the_third(state: fit._State, epoch: int) -> None:
+    def stop_at_the_third(state: State, epoch: int) -> None:
         saved(state, epoch)
         saves.append(epoch)
         if len(saves) == 3:  # in the middle of the second fold
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(fit._State, "save", stop_at_the_third)
+    monkeypatch.setattr(State, "save", stop_at_the_third)
     with pytest.raises(KeyboardInterrupt):
         run(rows, root, tiny_recipe(), tmp_path)
-    monkeypatch.setattr(fit._State, "save", saved)
+    monkeypatch.setattr(State, "save", saved)
     run(rows, root, tiny_recipe(), tmp_path, resume=True)
     first, second = (load_file(out / "model.safetensors") for out in (whole, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
