@@ -259,6 +259,15 @@ def test_garbage_in_exif_does_not_cost_the_photo(garbage: bytes, order: bytes) -
     assert sorted(open_photo(content).size) == [20, 30]
 
 
+@pytest.mark.parametrize(
+    "block", [b"Exif\0\0no TIFF at all", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff"]
+)
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+def test_exif_that_cannot_be_read_does_not_cost_the_photo(block: bytes) -> None:
+    for file_format in ("JPEG", "PNG", "WEBP"):
+        assert open_photo(encode(checkers(), file_format, exif=block)).size == (30, 20)
+
+
 def test_exif_that_pillow_cannot_write_again_does_not_cost_the_photo() -> None:
     # Orientation 6, then a maker's name that claims to be a rational number.
     entries = struct.pack("<H", 2)
