@@ -195,10 +195,10 @@ def _share(probability: float, language: str) -> str:
     """A probability in whole percent; nothing is ever 0 % or 100 %."""
     say = words(language)
     if probability < 0.01:
-        return say("finding.below", share="1 %")
+        return say("finding.below", share="1\u00a0%")
     if probability > 0.99:
-        return say("finding.above", share="99 %")
-    return f"{round(100 * probability)} %"
+        return say("finding.above", share="99\u00a0%")
+    return f"{round(100 * probability)}\u00a0%"
 
 
 def _render(template: str, language: str, **values: object) -> str:

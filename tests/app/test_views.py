@@ -79,9 +79,9 @@ def test_no_photo_shows_a_headline_number_or_certainty(reader: Reader, photo: Im
     finding = reader.read(photo)
     certain = dict.fromkeys(finding.probabilities, 0.0) | {"milium": 1.0}
     html = shown(Finding(**{**finding.__dict__, "probabilities": certain}), [photo], reader)
-    assert "above 99 %" in html
-    assert "below 1 %" in html
-    assert not re.search(r">\s*(100|0) %", html)
+    assert "above 99\u00a0%" in html
+    assert "below 1\u00a0%" in html
+    assert not re.search(r">\s*(100|0)\s%", html)
 
 
 def test_several_photos_are_read_together_and_that_is_said(
