@@ -41,6 +41,16 @@ DeviceOption = Annotated[
     Literal["cpu", "cuda"],
     typer.Option("--device", help="Where to compute; for several GPUs start it with torchrun."),
 ]
+WatermarkOption = Annotated[
+    bool,
+    typer.Option(
+        help="Judge the photos with a source's watermark pasted and hidden, too; they are read twice more."
+    ),
+]
+LeaveSourceOutOption = Annotated[
+    bool,
+    typer.Option("--leave-source-out", help="Judge each source after learning from the others."),
+]
 PrecisionOption = Annotated[
     Literal["bf16", "float32"],
     typer.Option("--precision", help="bf16: mixed precision; float32: slower and exact."),
@@ -208,13 +218,18 @@ def split(
         Path | None,
         typer.Option("--audit", help="The audit.csv of the photos: copies get one group."),
     ] = None,
+    exclude: Annotated[
+        Path | None, typer.Option(help="CSV of photos to leave out: file, reason.")
+    ] = None,
     labels: LabelsOption = None,
 ) -> None:
     """Give every photo a fold; photos of one group stay together, and so do copies."""
-    from data.manifest import read_manifest, write_manifest
+    from data.manifest import leave_out, read_manifest, write_manifest
     from data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
 
     rows = read_manifest(manifest, labels=_label_set(labels))
+    if exclude is not None:
+        rows = leave_out(rows, exclude)
     if audit_table is not None:
         from data.audit import read_pairs
 
@@ -241,6 +256,8 @@ def train(
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "bf16",
+    watermark: WatermarkOption = True,
+    leave_source_out: LeaveSourceOutOption = False,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
     from training.hardware import Hardware
@@ -260,6 +277,8 @@ def train(
         report=_report,
         command=command,
         hardware=Hardware(device, precision),
+        watermark=watermark,
+        leave_source_out=leave_source_out,
     )
     _report(f"checkpoint, card and figures are in {out}")
 
@@ -275,6 +294,8 @@ def crossval(
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "bf16",
+    watermark: WatermarkOption = True,
+    leave_source_out: LeaveSourceOutOption = False,
 ) -> None:
     """Cross-validate a recipe: every photo is judged by a network that saw none of its group."""
     from training.crossval import cross_validate
@@ -292,6 +313,8 @@ def crossval(
         resume=resume,
         report=_report,
         hardware=hardware,
+        watermark=watermark,
+        leave_source_out=leave_source_out,
     )
     if hardware.writes:
         _print_figures(metrics)
@@ -438,7 +461,7 @@ def _without_places(arguments: list[str]) -> list[str]:
 
 def _print_figures(metrics: dict[str, Any]) -> None:
     """Print the figures of the whole table; those of its subgroups are in metrics.json."""
-    subgroups = [name for name in metrics if name.startswith("by_")]
+    subgroups = [name for name in metrics if name.startswith(("by_", "leave_"))]
     for name, figure in _figures({k: v for k, v in metrics.items() if k not in subgroups}):
         shown = "not measured" if figure["value"] is None else f"{figure['value']:.3f}"
         known = figure["low"] is not None
@@ -450,7 +473,7 @@ def _figures(metrics: dict[str, Any], above: str = "") -> Iterator[tuple[str, di
     for name, value in metrics.items():
         if isinstance(value, dict) and "value" in value:
             yield above + name, value
-        elif isinstance(value, dict):
+        elif isinstance(value, dict) and not name.startswith("by_"):
             yield from _figures(value, f"{above}{name}.")
 
 

@@ -11,11 +11,12 @@ from data.dataset import PhotoDataset, batches
 from data.manifest import Row, check_files
 from model.checkpoint import load_checkpoint
 from model.photo import open_photo
-from training.crossval import make_predictions, write_results
+from training.crossval import write_results
 from training.errors import TrainingError
 from training.metrics import compute_metrics
 from training.progress import track
 from training.storage import naming_a_full_disk
+from training.study import make_predictions
 from training.tones import fill_skin_tones
 
 _BATCH = 16

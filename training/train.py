@@ -13,12 +13,13 @@ import numpy as np
 from data.manifest import Row
 from model.checkpoint import CheckpointConfig, save_checkpoint
 from training.card import write_card
-from training.crossval import assemble, cross_validate, fit, fit_readout
+from training.crossval import cross_validate
 from training.fit import Report
 from training.hardware import Hardware
 from training.recipe import Recipe
 from training.runs import manifest_digest
 from training.storage import naming_a_full_disk
+from training.study import assemble, fit, fit_readout
 
 LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
 
@@ -34,6 +35,8 @@ def train(
     report: Report,
     command: str,
     hardware: Hardware | None = None,
+    watermark: bool = True,
+    leave_source_out: bool = False,
 ) -> CheckpointConfig:
     """Train a checkpoint on a manifest's rows and measure it.
 
@@ -51,7 +54,16 @@ def train(
         TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.
     """
     study, logits, metrics = cross_validate(
-        rows, root, recipe, out, cache=cache, resume=resume, report=report, hardware=hardware
+        rows,
+        root,
+        recipe,
+        out,
+        cache=cache,
+        resume=resume,
+        report=report,
+        hardware=hardware,
+        watermark=watermark,
+        leave_source_out=leave_source_out,
     )
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))

@@ -9,7 +9,8 @@ import torch
 
 from model.photo import open_photo
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
-from training.crossval import Study, assemble, cross_predictions, fit, network_logits, prepare
+from training.crossval import cross_predictions
+from training.study import Study, assemble, fit, network_logits, prepare
 
 
 @pytest.fixture(scope="module")

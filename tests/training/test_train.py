@@ -68,6 +68,15 @@ def test_skin_tones_are_estimated_for_the_subgroups(trained: tuple[Path, list[Ro
     assert sum(block["n"] for block in tones.values()) == sum(map(bool, predictions.skin_tone))
 
 
+def test_without_a_watermark_the_figures_say_so(trained: tuple[Path, list[Row], Path]) -> None:
+    metrics = json.loads((trained[2] / "metrics.json").read_text())
+    for way in ("pasted", "masked"):
+        figure = metrics["watermark"][way]["mean_change"]
+        assert figure["value"] is None
+        assert figure["reason"] == "no recurring mark was found in the photos of any source"
+    assert "no recurring mark" in (trained[2] / "README.md").read_text()
+
+
 def test_the_checkpoint_reads_new_drawings(trained: tuple[Path, list[Row], Path]) -> None:
     reader = Reader(trained[2])
     for label in ("calcinosis_cutis", "gouty_tophus", "milium", "other"):
