@@ -156,6 +156,41 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
             partial.unlink()  # still there only when the writing failed
 
 
+def leave_out(rows: Sequence[Row], path: Path) -> list[Row]:
+    """The rows that a list of exclusions does not name.
+
+    Args:
+        rows: of a manifest.
+        path: a CSV in any dialect that `read_manifest` reads, with the columns `file` and `reason`.
+
+    Raises:
+        ManifestError: when the list cannot be read, gives no reason, or names a file that no row has,
+            which would leave it in unseen.
+    """
+    excluded: dict[str, str] = {}
+    records = _records(_text(path), str(path))
+    header = [column.strip() for column in next(records, ("", []))[1]]
+    if not {"file", "reason"} <= set(header):
+        raise ManifestError(
+            "missing_column", "needs the columns file and reason in row 1", name=str(path)
+        )
+    for place, values in records:
+        record = dict(zip(header, values, strict=False))
+        if not record.get("file") or not record.get("reason", "").strip():
+            raise _fault(path, place, "empty_value", "needs a file and the reason to leave it out")
+        excluded[_spelling(record["file"])] = place
+    known = {_spelling(row.file) for row in rows}
+    for spelling, place in excluded.items():
+        if spelling not in known:
+            raise _fault(
+                path,
+                place,
+                "unknown_file",
+                f"column file: no row of the manifest has {spelling!r}; check its name",
+            )
+    return [row for row in rows if _spelling(row.file) not in excluded]
+
+
 def resolve(root: Path, row: Row) -> Path:
     """The photo's real place on disk.
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from data.errors import ManifestError
-from data.manifest import Row, check_files, read_manifest, resolve, write_manifest
+from data.manifest import Row, check_files, leave_out, read_manifest, resolve, write_manifest
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 HEADER = "file,label,source,group\n"
@@ -179,6 +179,22 @@ def test_a_place_that_cannot_be_written_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(ManifestError, match="file"):
         write_manifest([Row("a.jpg", "milium", "c", "p")], tmp_path / "file" / "manifest.csv")
+
+
+def test_what_is_left_out_is_named_and_nothing_else_goes(tmp_path):
+    rows = [row("a.jpg"), row("é.jpg"), row("c.jpg")]
+    path = tmp_path / "excluded.csv"
+    path.write_text("file;reason\n" + unicodedata.normalize("NFD", "é.jpg") + ";an X-ray\n")
+    assert leave_out(rows, path) == [rows[0], rows[2]]
+    for content, says in [
+        ("file,reason\nb.jpg,an X-ray\n", "row 2.*no row of the manifest"),
+        ("file,reason\na.jpg,\n", "row 2.*reason"),
+        ("file\na.jpg\n", "columns file and reason"),
+        ("", "columns file and reason"),
+    ]:
+        path.write_text(content)
+        with pytest.raises(ManifestError, match=says):
+            leave_out(rows, path)
 
 
 def row(file):
