@@ -3,7 +3,6 @@
 import json
 import os
 import shlex
-import sys
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
@@ -266,7 +265,7 @@ def train(
 
     recipe = load_recipe(config)
     rows = _checked_rows(manifest, root, recipe.labels)
-    command = shlex.join(["calcinosis", *_without_places(sys.argv[1:])])
+    places = {"--manifest": manifest, "--root": root, "--config": config, "--out": out}
     run(
         rows,
         root,
@@ -275,7 +274,7 @@ def train(
         cache=cache or out / "cache",
         resume=resume,
         report=_report,
-        command=command,
+        command=_as_written("train", places),
         hardware=Hardware(device, precision),
         watermark=watermark,
         leave_source_out=leave_source_out,
@@ -454,9 +453,12 @@ def _checked_rows(manifest: Path, root: Path, labels: tuple[str, ...]) -> list[A
     return rows
 
 
-def _without_places(arguments: list[str]) -> list[str]:
-    """The arguments as they may stand in a card: a path outside the working folder keeps its name only."""
-    return [Path(part).name if Path(part).is_absolute() else part for part in arguments]
+def _as_written(command: str, places: dict[str, Path]) -> str:
+    """A command as it may stand in a card: a place outside the working folder keeps its name only."""
+    arguments = [
+        (name, path.name if path.is_absolute() else str(path)) for name, path in places.items()
+    ]
+    return shlex.join(["calcinosis", command, *(part for pair in arguments for part in pair)])
 
 
 def _print_figures(metrics: dict[str, Any]) -> None:
