@@ -39,7 +39,7 @@ class Sight:
     Attributes:
         grey: height × width, 8 bits, slightly blurred.
         points: n × 2, x and y in pixels.
-        descriptors: n × 128, of length 1 (RootSIFT), 16 bits: thousands are kept at a time.
+        descriptors: n × 128, RootSIFT in 8 bits, since thousands of photos are kept at a time.
     """
 
     grey: NDArray[Any]
@@ -98,11 +98,11 @@ def look_at(photo: Image.Image, hidden: Iterable[tuple[float, float, float, floa
     if descriptors is None:
         descriptors = np.zeros((0, 128), np.float32)
     total = descriptors.sum(axis=1, keepdims=True)
-    roots = np.sqrt(descriptors / np.maximum(total, 1e-9)).astype(np.float16)
+    roots = np.sqrt(descriptors / np.maximum(total, 1e-9))
     return Sight(
         grey=cv2.GaussianBlur(grey, (0, 0), _BLUR_PIXELS),
         points=np.array([point.pt for point in points], np.float32).reshape(-1, 2),
-        descriptors=roots,
+        descriptors=(255 * roots).round().astype(np.uint8),
     )
 
 
@@ -171,7 +171,7 @@ def _matches(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.intp]:
     """Pairs that are each other's nearest and pass Lowe's ratio test: m × 2."""
     if min(len(first), len(second)) < 2:
         return np.zeros((0, 2), np.intp)
-    likeness = first.astype(np.float32) @ second.astype(np.float32).T
+    likeness = _of_length_one(first) @ _of_length_one(second).T
     nearest = likeness.argmax(axis=1)
     best = likeness.max(axis=1)
     two = np.partition(likeness, -2, axis=1)[:, -2]
@@ -179,6 +179,11 @@ def _matches(first: NDArray[Any], second: NDArray[Any]) -> NDArray[np.intp]:
     own = np.arange(len(first))
     good = (distance < _RATIO * next_distance) & (likeness.argmax(axis=0)[nearest] == own)
     return np.stack([own[good], nearest[good]], axis=1)
+
+
+def _of_length_one(descriptors: NDArray[Any]) -> NDArray[Any]:
+    deep = descriptors.astype(np.float32)
+    return deep / np.maximum(np.linalg.norm(deep, axis=1, keepdims=True), 1e-6)
 
 
 def agreement_of_frames(first: Sight, second: Sight, turn: Image.Transpose | None) -> float:

@@ -22,7 +22,7 @@ CORNER: Final = (128, 80)
 VIEWS: Final = ("frame", "upper left", "upper right", "lower left", "lower right")
 
 FEWEST_PHOTOS: Final = 12
-MOST_PHOTOS_LEARNT_FROM: Final = 800
+MOST_PHOTOS_LEARNT_FROM: Final = 600
 _MARKS_A_SOURCE: Final = 3
 
 _EDGE_LEVELS: Final = 8.0  # grey levels a pixel; skin and its shading stay below
@@ -117,7 +117,7 @@ def _find_one(
     sample = [photos[i] for i in rng.permutation(members)[:MOST_PHOTOS_LEARNT_FROM]]
     best: tuple[float, str, _Box, NDArray[np.float32]] | None = None
     for view in VIEWS:
-        gradients = np.stack([_gradient(_view(photo, view)) for photo in sample])
+        gradients = _gradients(sample, view)
         for strength, box in _recurring(gradients):
             if best is None or strength > best[0]:
                 template = _crop(gradients, box).astype(np.float32).mean(axis=0)
@@ -167,6 +167,15 @@ def _as_shares(box: _Box, view: str, shape: tuple[int, ...]) -> tuple[float, flo
     shares = ((left + x) / w, (upper + y) / h, (right + x) / w, (lower + y) / h)
     a, b, c, d = (round(float(np.clip(share, 0, 1)), 4) for share in shares)
     return a, b, c, d
+
+
+def _gradients(photos: Sequence[NDArray[np.uint8]], view: str) -> NDArray[np.float16]:
+    """n × 2 × height × width, for n photos in one view."""
+    width, height = FRAME if view == "frame" else CORNER
+    gradients = np.empty((len(photos), 2, height, width), np.float16)
+    for i, photo in enumerate(photos):
+        gradients[i] = _gradient(_view(photo, view))
+    return gradients
 
 
 def _gradient(grey: NDArray[Any]) -> NDArray[np.float16]:
