@@ -1,0 +1,216 @@
+"""A run that is killed, interrupted or out of disk goes on and ends as if nothing had happened."""
+
+import errno
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+
+from data.errors import ManifestError
+from data.manifest import Row
+from data.splits import assign_folds
+from tests.training.commands import draw_task, run, start
+from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from training import state as state_module
+from training.crossval import cross_validate
+from training.errors import TrainingError
+from training.log import read_log
+from training.recipe import Recipe
+from training.storage import naming_a_full_disk, write_tensors, write_whole
+
+PATIENCE = 120.0  # seconds, for a machine with much else to do
+
+
+@pytest.fixture(scope="module")
+def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    return draw_task(tmp_path_factory.mktemp("task"))
+
+
+@pytest.fixture(scope="module")
+def undisturbed(task: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("undisturbed")
+    code, said = run("train", *task, "--out", out)
+    assert code == 0, said
+    return out
+
+
+def stop_in_the_second_fold(out: Path, command: str, task: tuple[str, ...], how: int) -> str:
+    """Start a run, and stop it by a signal in the second fold's second epoch; gives what it said."""
+    process = start(command, *task, "--out", out)
+    log = out / "work" / "fold-1" / "log.csv"
+    until = time.monotonic() + PATIENCE
+    while not read_log(log):
+        assert time.monotonic() < until
+        assert process.poll() is None
+        time.sleep(0.02)
+    time.sleep(0.2)
+    os.killpg(process.pid, how)
+    _, said = process.communicate(timeout=PATIENCE)
+    assert process.returncode == (130 if how == signal.SIGINT else -how)
+    assert not (out / "work" / "fold-1" / "logits.safetensors").exists()
+    return said
+
+
+def test_a_killed_training_ends_with_the_same_weights(
+    task: tuple[str, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    stop_in_the_second_fold(tmp_path, "train", task, signal.SIGKILL)
+    code, said = run("train", *task, "--out", tmp_path, "--resume")
+    assert code == 0, said
+    for name in ("model.safetensors", "metrics.json", "predictions.csv"):
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
+    whole, resumed = (read_log(out / "work/fold-1/log.csv") for out in (undisturbed, tmp_path))
+    assert [(e.epoch, e.loss, e.learning_rate) for e in resumed] == [
+        (e.epoch, e.loss, e.learning_rate) for e in whole
+    ]
+
+
+def test_an_interrupted_cross_validation_goes_on(
+    task: tuple[str, ...], undisturbed: Path, tmp_path: Path
+) -> None:
+    said = stop_in_the_second_fold(tmp_path, "crossval", task, signal.SIGINT)
+    assert said.splitlines()[-1] == "calcinosis: stopped; what was finished is kept"
+    assert "Traceback" not in said
+    code, said = run("crossval", *task, "--out", tmp_path, "--resume")
+    assert code == 0, said
+    assert "fold-0: learning" not in said  # that one was finished
+    for name in ("metrics.json", "predictions.csv"):
+        assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
+
+
+@pytest.fixture(scope="module")
+def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
+    root = tmp_path_factory.mktemp("photos")
+    return root, assign_folds(draw_set(root, of_each=5), folds=2)
+
+
+def judge(
+    photos: tuple[Path, list[Row]], recipe: Recipe, out: Path, *, resume: bool = False
+) -> None:
+    root, rows = photos
+    cross_validate(
+        rows, root, recipe, out, cache=root / "cache", resume=resume, report=quiet, watermark=False
+    )
+
+
+def test_a_full_disk_is_named_and_the_last_good_state_is_kept(
+    photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full_at_the_second(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+        if path.name == "state-2.safetensors":
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+        write_tensors(path, tensors)
+
+    judge(photos, tiny_recipe(), tmp_path / "whole")
+    stopped = tmp_path / "stopped"
+    with monkeypatch.context() as patch:
+        patch.setattr(state_module, "write_tensors", full_at_the_second)
+        with pytest.raises(TrainingError, match="no space is left") as caught:
+            judge(photos, tiny_recipe(), stopped)
+    assert caught.value.code == "disk_full"
+    assert "\n" not in str(caught.value)
+    fold = stopped / "work" / "fold-0"
+    assert (fold / "state.json").read_text().count("state-1.safetensors") == 1
+    assert load_file(fold / "state-1.safetensors")
+    judge(photos, tiny_recipe(), stopped, resume=True)
+    for name in ("metrics.json", "predictions.csv"):
+        assert (stopped / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+
+
+def test_half_a_file_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "kept"
+    write_whole(path, b"first")
+    whole = Path.write_bytes
+
+    def half(self: Path, content: bytes) -> int:
+        whole(self, content[:3])
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(Path, "write_bytes", half)
+    with pytest.raises(OSError, match="No space"):
+        write_whole(path, b"second")
+    assert [file.name for file in tmp_path.iterdir()] == ["kept"]
+    assert path.read_bytes() == b"first"
+
+
+def test_room_for_the_activations_is_taken_before_they_are_computed(
+    photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(os, "posix_fallocate", full, raising=False)
+    with pytest.raises(TrainingError) as caught:
+        judge(photos, tiny_recipe(seed=1), tmp_path)
+    assert caught.value.code == "disk_full"
+
+
+def test_safetensors_own_words_for_a_full_disk_are_understood() -> None:
+    with pytest.raises(TrainingError), naming_a_full_disk(Path("run")):
+        raise SafetensorError("I/O error: No space left on device (os error 28)")
+
+
+def test_another_error_of_the_disk_passes() -> None:
+    with pytest.raises(PermissionError), naming_a_full_disk(Path("run")):
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+
+def test_a_missing_photo_is_named_before_anything_is_computed(
+    photos: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    root, rows = photos
+    absent = Row("absent.jpg", "milium", "drawn", "absent", kind="target", fold=0)
+    with pytest.raises(ManifestError, match=r"absent\.jpg"):
+        judge((root, [*rows, absent]), tiny_recipe(), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_same_seed_gives_the_same_figures_and_another_gives_others(
+    photos: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    for name, seed in (("first", 0), ("again", 0), ("other", 1)):
+        judge(photos, tiny_recipe(epochs=1, seed=seed), tmp_path / name)
+    first, again, other = (
+        (tmp_path / name / "predictions.csv").read_bytes() for name in ("first", "again", "other")
+    )
+    assert first == again
+    assert first != other
+
+
+def test_each_epoch_is_logged(photos: tuple[Path, list[Row]], tmp_path: Path) -> None:
+    judge(photos, tiny_recipe(epochs=3), tmp_path)
+    epochs = read_log(tmp_path / "work" / "fold-1" / "log.csv")
+    assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
+    assert epochs[2].loss < epochs[0].loss
+    assert epochs[2].learning_rate < epochs[1].learning_rate < epochs[0].learning_rate
+    assert all(epoch.seconds >= 0 for epoch in epochs)
+
+
+def test_tensorboard_gets_its_files_where_it_is_installed(
+    photos: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    pytest.importorskip("tensorboard")
+    judge(photos, tiny_recipe(), tmp_path)
+    assert list((tmp_path / "work" / "fold-0" / "tensorboard").glob("events.out.tfevents.*"))
+
+
+def test_without_tensorboard_one_line_says_so(
+    photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for module in ("training.log", "training.crossval"):
+        monkeypatch.setattr(f"{module}.tensorboard_is_installed", lambda: False)
+    said: list[str] = []
+    root, rows = photos
+    cross_validate(
+        rows, root, tiny_recipe(), tmp_path, cache=root / "cache", resume=False,
+        report=said.append, watermark=False,
+    )  # fmt: skip
+    assert [line for line in said if "TensorBoard" in line] == [
+        "no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'"
+    ]
+    assert not (tmp_path / "work" / "fold-0" / "tensorboard").exists()
