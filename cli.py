@@ -10,6 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 from rich.console import Console
+from rich.markup import escape
 
 app = typer.Typer(
     help="Tell calcinosis cutis from its look-alikes in photographs, for education and research. "
@@ -67,11 +68,11 @@ def _kindly(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (CalcinosisError, DataError) as error:
-            console.print(f"[red]calcinosis:[/red] {error}", highlight=False, soft_wrap=True)
+            _complain("calcinosis", str(error))
             raise typer.Exit(1) from None
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            console.print(f"[red]calcinosis:[/red] {what}", highlight=False, soft_wrap=True)
+            _complain("calcinosis", what)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             console.print("calcinosis: stopped; what was finished is kept", highlight=False)
@@ -80,9 +81,14 @@ def _kindly(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
+def _complain(what: str, message: str) -> None:
+    """Say what went wrong, in one line; brackets in it are text and no markup."""
+    console.print(f"[red]{escape(what)}:[/red] {escape(message)}", highlight=False, soft_wrap=True)
+
+
 def _report(line: str) -> None:
     if os.environ.get("RANK", "0") == "0":  # of several processes, one speaks
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
 
 
 @app.command()
@@ -127,7 +133,7 @@ def predict(
             if as_json:
                 print(json.dumps({"file": str(path), "error": trouble}, ensure_ascii=False))
             else:
-                console.print(f"[red]{path}[/red]: {error.message}", highlight=False)
+                _complain(str(path), error.message)
             continue
         finding = reader.read(photo)
         if as_json:

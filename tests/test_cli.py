@@ -121,6 +121,12 @@ def test_a_checkpoint_that_is_not_there(tmp_path: Path) -> None:
     assert "Traceback" not in err
 
 
+def test_brackets_in_a_message_reach_the_reader(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    code, _, err = run("predict", tmp_path / "a[train].jpg", "--checkpoint", tiny_checkpoint)
+    assert code == 1
+    assert "a[train].jpg" in err
+
+
 def test_split_train_evaluate_predict(tmp_path: Path) -> None:
     """The README's road for a researcher, on drawn photos."""
     photos, run_folder = tmp_path / "photos", tmp_path / "run"

@@ -105,7 +105,7 @@ def _join(device: str) -> Any:
     except ImportError:
         raise TrainingError(
             "not_installed",
-            "several processes are joined by Accelerate; run: pip install 'calcinosis[train]'",
+            "several processes are joined by Accelerate; run: pip install --editable '.[train]'",
         ) from None
     patience = accelerate.InitProcessGroupKwargs(timeout=_PATIENCE)
     # What is computed in bfloat16 is said by `autocast`, with several processes as with one.
