@@ -23,7 +23,7 @@ from training.study import (
     make_predictions,
     network_logits,
 )
-from training.watermark import ChangedPhotos, Watermark, find_watermark
+from training.watermark import ChangedPhotos, Watermark, kept_watermark
 
 
 def judge_watermark(
@@ -47,7 +47,8 @@ def judge_watermark(
         `by_label`, and in `photos` which photos they are. Without a mark the figures say why.
     """
     report("looking for a watermark that recurs in the photos of a source")
-    found = find_watermark(study.rows, root)
+    with study.hardware.one_after_another():
+        found = kept_watermark(study.rows, root, cache)
     everyone = range(len(study.rows))
     effect = {}
     for way in ("pasted", "masked"):

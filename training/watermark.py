@@ -6,6 +6,8 @@ much as beside it, and the rest of their median colour there is the mark's (afte
 effectiveness of visible watermarks", CVPR 2017, with medians in place of gradients).
 """
 
+import hashlib
+import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +19,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from PIL import Image
+from safetensors import safe_open
+from safetensors.numpy import save
 from torch.utils.data import Dataset
 
 from data.audit.watermarks import Mark, Sighting, find_marks
@@ -24,6 +28,7 @@ from data.dataset import batches
 from data.manifest import Row, resolve
 from model.photo import open_photo
 from training.progress import track
+from training.storage import write_whole
 
 Floats = NDArray[np.float32]
 Box = tuple[float, float, float, float]
@@ -106,6 +111,42 @@ class Watermark:
             slice(columns.start - left, columns.stop - left),
         )
         return opacity[seen], colour[seen], (rows, columns)
+
+
+def kept_watermark(rows: Sequence[Row], root: Path, cache: Path) -> Watermark | str:
+    """What `find_watermark` says of these rows, found once and kept in a cache folder."""
+    names = json.dumps([[row.file, row.source] for row in rows])
+    path = cache / f"mark-{hashlib.sha256(names.encode()).hexdigest()[:16]}.safetensors"
+    if not path.exists():
+        _write(find_watermark(rows, root), path)
+    with safe_open(path, "np") as file:
+        facts = json.loads(file.metadata()["facts"])
+        if isinstance(facts, str):
+            return facts
+        return Watermark(
+            source=facts["source"],
+            colour=file.get_tensor("colour"),
+            opacity=file.get_tensor("opacity"),
+            box=tuple(facts["box"]),
+            size=tuple(facts["size"]),
+            sightings={int(number): tuple(box) for number, box in facts["sightings"].items()},
+            others=frozenset(facts["others"]),
+        )
+
+
+def _write(found: Watermark | str, path: Path) -> None:
+    facts: Any = found
+    tensors: dict[str, Floats] = {}
+    if isinstance(found, Watermark):
+        tensors = {"colour": found.colour, "opacity": found.opacity}
+        facts = {
+            "source": found.source,
+            "box": found.box,
+            "size": found.size,
+            "sightings": found.sightings,
+            "others": sorted(found.others),
+        }
+    write_whole(path, save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
 def find_watermark(rows: Sequence[Row], root: Path) -> Watermark | str:

@@ -8,7 +8,8 @@ from PIL import Image
 
 from data.manifest import Row
 from tests.data.drawing import skin, stamped
-from training.watermark import Watermark, find_watermark
+from training import watermark
+from training.watermark import Watermark, find_watermark, kept_watermark
 
 SIZE = (320, 240)
 COUNT = 40
@@ -75,6 +76,32 @@ def test_a_mark_is_pasted_onto_photos_of_any_shape(mark: Watermark, size: tuple[
     down, across = np.nonzero(changed)
     assert down.mean() > size[1] * 0.6
     assert across.mean() < size[0] * 0.5
+
+
+def test_a_mark_that_was_found_is_kept(
+    mark: Watermark,
+    atlas: tuple[Path, list[Row]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    root, rows = atlas
+    monkeypatch.setattr(watermark, "find_watermark", lambda *_: mark)
+    kept_watermark(rows, root, tmp_path)
+    monkeypatch.setattr(watermark, "find_watermark", None)
+    again = kept_watermark(rows, root, tmp_path)
+    assert isinstance(again, Watermark)
+    for name in ("source", "box", "size", "sightings", "others"):
+        assert getattr(again, name) == getattr(mark, name)
+    assert np.array_equal(again.colour, mark.colour)
+    assert np.array_equal(again.opacity, mark.opacity)
+
+
+def test_that_there_is_none_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [Row("a.png", "other", "clinic", "a")]
+    monkeypatch.setattr(watermark, "find_watermark", lambda *_: "no mark")
+    assert kept_watermark(rows, tmp_path, tmp_path) == "no mark"
+    monkeypatch.setattr(watermark, "find_watermark", None)
+    assert kept_watermark(rows, tmp_path, tmp_path) == "no mark"
 
 
 def test_photos_without_a_mark_are_said_to_have_none(tmp_path: Path) -> None:
