@@ -205,7 +205,11 @@ def serve(
     torch.set_num_threads(1)  # each of the photos read at the same time has a core of its own
     _make_private_folder()
     page = build_app(reader, record=read_record(checkpoint), quiz=quiz)
-    launch(page, server_name=host, server_port=port)
+    _, address, _ = launch(
+        page, server_name=host, server_port=port, prevent_thread_lock=True, quiet=True
+    )
+    print(f"The demo is at {address} until you stop it with Ctrl+C.", flush=True)
+    page.block_thread()
 
 
 def _make_private_folder() -> None:
