@@ -1,9 +1,9 @@
 """Whether a photo can be used at all, asked before the network is.
 
-Each bound is on a plain property of what the network will see, the centred square. They were chosen on one
-half of the photographs, so that hardly a good one is refused, and checked on the other half against copies
-made dark, blurred and so on: `python benchmarks/quality_gate.py` prints both. They stop what cannot be
-read; a photo that passes may still be a poor one.
+Each bound is on a plain property of what the network will see, the centred square. They were chosen so that
+hardly a good photograph is refused, and checked against copies made dark, blurred and so on:
+`python benchmarks/quality_gate.py` prints what they do, and says which photographs they were chosen on. They
+stop what cannot be read; a photo that passes may still be a poor one.
 """
 
 from dataclasses import dataclass
