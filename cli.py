@@ -341,7 +341,9 @@ def evaluate(
 
     folder = checkpoint or SHIPPED
     rows = _checked_rows(manifest, root, load_config(folder).labels)
-    _print_figures(run(rows, root, folder, out))
+    metrics = run(rows, root, folder, out)
+    _report(f"asked about {len(rows):,} photos, {metrics['n']:,} answered; the report is in {out}")
+    _print_figures(metrics)
 
 
 @sets.command("list")

@@ -19,6 +19,10 @@ def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Ite
         total: how many there are, with those that were done before.
         done: how many were done before.
     """
+    # Where nobody looks there is no bar; of several processes, one shows it.
+    if not _CONSOLE.is_terminal or os.environ.get("RANK", "0") != "0":
+        yield from items
+        return
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -27,8 +31,7 @@ def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Ite
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
     )
-    elsewhere = os.environ.get("RANK", "0") != "0"  # one of several processes shows the bar
-    with progress.Progress(*columns, console=_CONSOLE, transient=True, disable=elsewhere) as bar:
+    with progress.Progress(*columns, console=_CONSOLE, transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done)
         for item in items:
             yield item

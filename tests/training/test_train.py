@@ -1,7 +1,9 @@
 """Training from drawn photos to a checkpoint: it learns, it resumes, it says what went wrong."""
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +17,7 @@ from model.photo import open_photo
 from model.reader import Reader
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from training import evaluate as evaluate_module
 from training import fit
 from training.crossval import cross_validate
 from training.errors import TrainingError
@@ -144,6 +147,25 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     first, second = (load_file(out / "model.safetensors") for out in (whole, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+
+
+def test_a_photo_without_an_answer_is_named(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, rows, out = trained
+
+    class Short(list[Any]):
+        """Batches of which the last never comes."""
+
+        def __iter__(self) -> Iterator[Any]:
+            return iter(list(super().__iter__())[:-1])
+
+    batches = evaluate_module.batches
+    monkeypatch.setattr(evaluate_module, "batches", lambda *a, **k: Short(batches(*a, **k)))
+    with pytest.raises(TrainingError, match="20 photos were asked about and 16 answered") as caught:
+        evaluate(rows[:20], root, out, tmp_path, workers=0)
+    assert caught.value.name == rows[16].file
+    assert not (tmp_path / "metrics.json").exists()
 
 
 def test_runs_are_never_mixed(trained: tuple[Path, list[Row], Path]) -> None:
