@@ -163,12 +163,26 @@ def demo(
     checkpoint: Annotated[
         Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
     ] = None,
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of labelled photographs of your own, for a quiz.")
+    ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV that labels them, one row a photo.")
+    ] = None,
 ) -> None:
     """Serve the page in a browser, on this machine alone."""
+    if (photos is None) != (manifest is None):
+        raise typer.BadParameter("give --photos and --manifest together")
     from app import serve
-    from model.checkpoint import SHIPPED
+    from data.manifest import resolve
+    from model.checkpoint import SHIPPED, load_config
 
-    serve(port=port, checkpoint=checkpoint or SHIPPED)
+    folder = checkpoint or SHIPPED
+    quiz = []
+    if photos and manifest:
+        rows = _checked_rows(manifest, photos, load_config(folder).labels)
+        quiz = [(resolve(photos, row), row.label) for row in rows]
+    serve(port=port, checkpoint=folder, quiz=quiz)
 
 
 @app.command()

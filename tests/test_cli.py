@@ -108,7 +108,12 @@ def test_another_prior_moves_probabilities_alone(tmp_path: Path, tiny_checkpoint
 
 @pytest.mark.parametrize(
     "arguments",
-    [("predict",), ("predict", "a.jpg", "b.jpg", "--heatmap", "h.png"), ("no-such-command",)],
+    [
+        ("predict",),
+        ("predict", "a.jpg", "b.jpg", "--heatmap", "h.png"),
+        ("demo", "--photos", "photos"),
+        ("no-such-command",),
+    ],
 )
 def test_wrong_usage_ends_in_two(arguments: tuple[str, ...]) -> None:
     assert run(*arguments)[0] == 2
