@@ -87,12 +87,13 @@ def told_from(
         return None
     used = np.isin(all_labels, names)
     labels, group = all_labels[used], np.array(groups)[used]
-    values = np.asarray(features, dtype=np.float32).reshape(len(rows), -1)[used]
+    values = np.asarray(features).reshape(len(rows), -1)[used].astype(np.float32)
     scores = np.full((len(labels), len(names)), -1.0)  # where a fold's training lacks the label
     folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
     for train, test in folds.split(values, labels, group):
         probe = make_pipeline(
-            StandardScaler(), RidgeClassifier(alpha=len(train), class_weight="balanced")
+            StandardScaler(copy=False),
+            RidgeClassifier(alpha=len(train), class_weight="balanced", copy_X=False),
         ).fit(values[train], labels[train])
         known = [names.index(label) for label in probe.classes_]
         scores[np.ix_(test, known)] = _one_column_a_label(probe.decision_function(values[test]))
@@ -138,6 +139,7 @@ def confounding(
     """
     if not looks:
         return {}
+    places = merged(places)
     figures: dict[str, Figures | None] = {"source": source_alone(rows)}
     if places:
         patches = [
@@ -155,6 +157,22 @@ def confounding(
         )
     figures["embedding"] = told_from(np.stack([look.embedding for look in looks]), rows, groups)
     return figures
+
+
+def merged(boxes: Sequence[Box]) -> list[Box]:
+    """The boxes, with those that overlap made one: logos of one corner are one place."""
+    apart: list[Box] = []
+    for box in boxes:
+        for other in [other for other in apart if _overlap(box, other)]:
+            apart.remove(other)
+            low, high = np.minimum(box, other), np.maximum(box, other)
+            box = (float(low[0]), float(low[1]), float(high[2]), float(high[3]))
+        apart.append(box)
+    return apart
+
+
+def _overlap(one: Box, other: Box) -> bool:
+    return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
 def _blurred(looks: Sequence[Look], masked: Callable[[int], Sequence[Box]]) -> NDArray[Any]:

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from data.audit.confounding import confounding, source_alone, told_from
+from data.audit.confounding import confounding, merged, source_alone, told_from
 from data.audit.folders import folder_mismatches
 from data.audit.off_topic import THRESHOLD, off_topic_scores, warmth
 from data.audit.scan import Look
@@ -122,6 +122,12 @@ def test_a_probe_cannot_learn_a_group_by_heart():
     own = np.repeat(rng.normal(size=(30, 400)), 8, axis=0) + 0.01 * rng.normal(size=(240, 400))
     assert told_from(own, rows, groups)["auroc"]["milium"] < 0.75
     assert told_from(own, rows, [str(i) for i in range(240)])["auroc"]["milium"] > 0.99
+
+
+def test_places_that_overlap_are_one_place():
+    boxes = [(0.1, 0.1, 0.2, 0.2), (0.8, 0.8, 0.9, 0.9), (0.3, 0.1, 0.4, 0.2), (0.15, 0, 0.35, 0.3)]
+    assert merged(boxes) == [(0.8, 0.8, 0.9, 0.9), (0.1, 0.0, 0.4, 0.3)]
+    assert merged([]) == []
 
 
 def test_a_label_with_too_few_groups_is_left_out():
