@@ -1,13 +1,13 @@
-"""Pictures that tests draw, and a tiny network that has learnt them: no photograph is ever shipped."""
+"""A tiny network that has learnt the drawings which stand in for photographs: none is ever shipped."""
 
 import io
 from pathlib import Path
 from typing import Any, Final
 
-import numpy as np
 import torch
-from PIL import Image, ImageDraw
+from PIL import Image
 
+from data.drawn import draw as draw
 from model.backbones import build_backbone
 from model.calibration import Calibration, Conformal
 from model.checkpoint import CheckpointConfig, save_checkpoint
@@ -16,35 +16,8 @@ from model.network import Network
 from model.preprocessing import Preprocessing
 
 TINY_BACKBONE: Final = "timm:test_efficientnet"  # 0.1 million parameters
-_SKIN: Final = (208, 160, 136)
 _RIDGE: Final = 0.1
 _DRAWN_OF_EACH: Final = 8
-
-
-def draw(label: str, seed: int = 0, size: tuple[int, int] = (144, 128)) -> Image.Image:
-    """An RGB picture with the coarsest look of a label: the same for the same seed."""
-    random = np.random.default_rng([seed, LABELS.index(label)])
-    width, height = size
-    tone = np.array(_SKIN) + random.integers(-15, 15)
-    grain = random.normal(0, 4, (height, width, 1))
-    picture = Image.fromarray((tone + grain).clip(0, 255).astype(np.uint8))
-    pen = ImageDraw.Draw(picture)
-
-    def blob(centre: tuple[float, float], radius: float, colour: tuple[int, int, int]) -> None:
-        (x, y), r = centre, radius * min(size)
-        pen.ellipse((x * width - r, y * height - r, x * width + r, y * height + r), fill=colour)
-
-    if label == "calcinosis_cutis":  # a few chalky plaques
-        for _ in range(5):
-            blob(tuple(random.uniform(0.3, 0.7, 2)), random.uniform(0.06, 0.1), (250, 248, 240))
-    elif label == "gouty_tophus":  # one large yellow lump
-        blob(tuple(random.uniform(0.4, 0.6, 2)), random.uniform(0.28, 0.36), (226, 196, 96))
-    elif label == "milium":  # many white dots
-        for _ in range(30):
-            blob(tuple(random.uniform(0.1, 0.9, 2)), 0.015, (252, 250, 246))
-    else:  # a dark patch
-        blob(tuple(random.uniform(0.4, 0.6, 2)), random.uniform(0.2, 0.3), (96, 48, 40))
-    return picture
 
 
 def encode(picture: Image.Image, file_format: str = "PNG", **options: Any) -> bytes:

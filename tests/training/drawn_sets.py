@@ -1,27 +1,10 @@
-"""A manifest of drawn photos, and a recipe small enough for a test."""
+"""A recipe small enough for a test, for drawn photos."""
 
-from pathlib import Path
 from typing import Any
 
-from data.manifest import Row, write_manifest
-from model.labels import LABELS
-from tests.drawings import TINY_BACKBONE, draw
+from data.drawn import draw_set as draw_set
+from tests.drawings import TINY_BACKBONE
 from training.recipe import Recipe
-
-
-def draw_set(root: Path, of_each: int = 12) -> list[Row]:
-    """Drawn photos below a root folder, with their rows; also written to `root/manifest.csv`."""
-    rows = []
-    for label in LABELS:
-        for number in range(of_each):
-            file = f"{label}-{number}.jpg"
-            draw(label, number).save(root / file, quality=90)
-            kind = "target" if label != "other" else ("lookalike", "distant")[number % 2]
-            rows.append(
-                Row(file, label, "drawn", f"{label}-{number}", source_label=label, kind=kind)
-            )
-    write_manifest(rows, root / "manifest.csv")
-    return rows
 
 
 def tiny_recipe(**changes: Any) -> Recipe:
