@@ -136,8 +136,9 @@ def _front_matter(meta: Meta, metrics: Metrics) -> Iterator[str]:
     yield "library_name: pytorch"
     yield "pipeline_tag: image-classification"
     yield "tags:"
-    for tag in ("dermatology", "calcinosis-cutis", "milia", "gouty-tophus", "calibration",
-                "conformal-prediction", "education", "research-only"):  # fmt: skip
+    conditions = (label.replace("_", "-") for label in meta["labels"][:-1])
+    for tag in ("dermatology", *conditions, "calibration", "conformal-prediction", "education",
+                "research-only"):  # fmt: skip
         yield f"- {tag}"
     yield "model-index:"
     yield f"- name: {quoted(meta['name'])}"

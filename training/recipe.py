@@ -1,5 +1,6 @@
 """The recipe: every setting of a training, typed, with unknown names refused."""
 
+import re
 import tomllib
 from pathlib import Path
 from typing import Literal
@@ -75,8 +76,12 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _labels_end_with_other(self) -> "Recipe":
-        if len(self.labels) < 2 or self.labels[-1] != OTHER:
-            raise ValueError(f"labels end with {OTHER!r}")
+        if len(set(self.labels)) != len(self.labels) or self.labels[-1:] != (OTHER,):
+            raise ValueError(f"labels are distinct and end with {OTHER!r}")
+        if len(self.labels) < 2 or any(not re.fullmatch(r"[\w-]+", label) for label in self.labels):
+            raise ValueError(
+                f"labels are a condition or more and {OTHER!r}, of letters, digits, _ and -"
+            )
         if self.prior is not None and len(self.prior) != len(self.labels):
             raise ValueError("prior holds one number a label")
         return self
