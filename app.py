@@ -76,9 +76,14 @@ class Answers:
 
     def texts(self, language: str) -> tuple[str, ...]:
         """Every part of the page in a language, without a finding."""
-        parts = (views.header, views.frame, views.waiting, views.learn)
-        asked = (self.quiz.start,) if self.quiz else ()
-        return tuple(part(language) for part in (*parts, *asked))
+        labels = self.reader.config.labels
+        return (
+            views.header(language, labels),
+            views.frame(language),
+            views.waiting(language),
+            views.learn(language, labels),
+            *([self.quiz.start(language)] if self.quiz else []),
+        )
 
     def translate(self, event: gr.EventData) -> tuple[str, ...]:
         """The page in the language that a visitor chose."""

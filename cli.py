@@ -36,6 +36,9 @@ CacheOption = Annotated[
 LabelsOption = Annotated[
     str | None, typer.Option(help="Label set of your own, with commas; other comes last.")
 ]
+LabelledConfigOption = Annotated[
+    Path | None, typer.Option("--config", help="Recipe that names a label set of your own.")
+]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DeviceOption = Annotated[
     Literal["cpu", "cuda"],
@@ -196,6 +199,7 @@ def audit(
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Threads.")] = 2,
     labels: LabelsOption = None,
+    config: LabelledConfigOption = None,
 ) -> None:
     """Look for copies, marks, contradicted labels, off-topic pictures and confounding."""
     from rich.progress import Progress
@@ -205,7 +209,7 @@ def audit(
     from model.embedding import Embedder
     from model.photo import open_photo
 
-    rows = _checked_rows(manifest, root, _label_set(labels))
+    rows = _checked_rows(manifest, root, _label_set(labels, config))
     embed = Embedder(checkpoint or SHIPPED)
     with Progress(console=console) as bars:
         bar_of: dict[str, Any] = {}
@@ -241,12 +245,13 @@ def split(
         Path | None, typer.Option(help="CSV of photos to leave out: file, reason.")
     ] = None,
     labels: LabelsOption = None,
+    config: LabelledConfigOption = None,
 ) -> None:
     """Give every photo a fold; photos of one group stay together, and so do copies."""
     from data.manifest import leave_out, read_manifest, write_manifest
     from data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
 
-    rows = read_manifest(manifest, labels=_label_set(labels))
+    rows = read_manifest(manifest, labels=_label_set(labels, config))
     if exclude is not None:
         rows = leave_out(rows, exclude)
     if audit_table is not None:
@@ -461,7 +466,14 @@ def build_set(
         _report(f"note: {remark}")
 
 
-def _label_set(labels: str | None) -> tuple[str, ...]:
+def _label_set(labels: str | None, config: Path | None) -> tuple[str, ...]:
+    """The labels that a manifest may use: named one by one, or a recipe's, or this project's."""
+    if labels and config:
+        raise typer.BadParameter("give --labels or --config, not both")
+    if config:
+        from training.recipe import load_recipe
+
+        return load_recipe(config).labels
     from model.labels import LABELS
 
     return tuple(labels.split(",")) if labels else LABELS

@@ -45,10 +45,10 @@ def script(name: str) -> str:
     return (FOLDER / "static" / f"{name}.js").read_text(encoding="utf-8")
 
 
-def header(language: str) -> str:
+def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """What this is, and first of all what it is not."""
     names = [(code, words(code)("language")) for code in languages()]
-    return _render("header", language, languages=names)
+    return _render("header", language, say=words(language, labels), languages=names)
 
 
 def frame(language: str) -> str:
@@ -63,9 +63,14 @@ def waiting(language: str) -> str:
     return _render("waiting", language)
 
 
-def learn(language: str) -> str:
-    """Red flags, the comparison and the sources: shown whatever the finding."""
-    return _render("learn", language, conditions=conditions(LABELS))
+def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:
+    """Red flags, the comparison and the sources: shown whatever the finding.
+
+    Conditions that nothing is known of are not compared; without any other there is no comparison.
+    """
+    say = words(language, labels)
+    known = [label for label in conditions(labels) if label in say.table["labels"]]
+    return _render("learn", language, say=say, conditions=known)
 
 
 def quiz(
@@ -115,7 +120,7 @@ def finding(
     record: Mapping[str, Figure] = MappingProxyType({}),
 ) -> str:
     """A finding in the order in which it should be read: outcome, deferral, what settles it, figures."""
-    say = words(language)
+    say = words(language, config.labels)
     if finding.problem:
         advice = say(f"quality.{finding.problem}.advice")
         return _render("finding", language, finding=finding, advice=advice)
@@ -126,6 +131,7 @@ def finding(
     ]
     today = datetime.now(UTC).date().isoformat()
     values = {
+        "say": say,
         "finding": finding,
         "coverage": f"{config.conformal.coverage:.0%}",
         "unnamed": [label for label in config.labels if label not in finding.prediction_set],
@@ -202,5 +208,5 @@ def _share(probability: float, language: str) -> str:
 
 
 def _render(template: str, language: str, **values: object) -> str:
-    say = words(language)
-    return _templates.get_template(f"{template}.html").render(say=say, language=language, **values)
+    said = {"say": words(language), "language": language, **values}
+    return _templates.get_template(f"{template}.html").render(said)

@@ -6,6 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from model.labels import LABELS
+
 _TABLES: Final = Path(__file__).parent
 
 
@@ -52,8 +54,20 @@ def languages() -> tuple[str, ...]:
 
 
 @cache
-def words(language: str = "en") -> Words:
-    """The strings of a language, by its code; a ValueError names the codes there are."""
+def words(language: str = "en", labels: tuple[str, ...] = LABELS) -> Words:
+    """The strings of a language, by its code; a ValueError names the codes there are.
+
+    What speaks of this project's conditions is said in general where the labels are somebody else's.
+    """
     if language not in languages():
         raise ValueError(f"no words in {language!r}; there are: {', '.join(languages())}")
-    return Words(tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8")))
+    table = tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8"))
+    return Words(table if labels == LABELS else _replaced(table, table["own_labels"]))
+
+
+def _replaced(table: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    changed = {
+        key: _replaced(table[key], value) if isinstance(value, dict) else value
+        for key, value in by.items()
+    }
+    return table | changed
