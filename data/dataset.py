@@ -8,7 +8,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from data.errors import DataError
-from data.manifest import Row, resolve
+from data.manifest import Row, fetch
 
 
 class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
@@ -22,7 +22,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
         rows: the photos.
         root: the folder that their files lie below.
         labels: the label set, in the order of the network's outputs.
-        load: turns a photo's path into a tensor.
+        load: turns a photo's path, or its bytes where it lies in a shard, into a tensor.
     """
 
     def __init__(
@@ -30,7 +30,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
         rows: Sequence[Row],
         root: Path,
         labels: Sequence[str],
-        load: Callable[[Path], torch.Tensor],
+        load: Callable[[Path | bytes], torch.Tensor],
     ) -> None:
         index = {label: i for i, label in enumerate(labels)}
         for row in rows:
@@ -54,12 +54,13 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
 
         Raises:
             ManifestError: when the file is not there.
-            DataError: with the file's name, when `load` fails; it keeps the code of its cause.
+            DataError: with the file's name, when a shard cannot be read or `load` fails; it keeps the
+                code of its cause.
         """
         row = self.rows[i]
-        path = resolve(self.root, row)
+        source = fetch(self.root, row.file)
         try:
-            photo = self.load(path)
+            photo = self.load(source)
         except Exception as error:
             # Which photo it was is lost on the way out of a loader's worker, unless it is in the text.
             code = getattr(error, "code", "unreadable_photo")

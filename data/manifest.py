@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
-from data.errors import ManifestError
+from data.errors import DataError, ManifestError
+from data.shards import open_shard, split_name
 
 OTHER: Final = "other"
 """The background label, which every label set of a manifest may hold."""
@@ -37,7 +38,7 @@ class Row:
         group: photos of one patient or one picture share it and are never split.
         source_label: what the source calls the photo's condition.
         kind: `target`, `lookalike`, `distant`, or empty where nobody has said.
-        skin_tone: with its scale, such as `fitzpatrick 4`.
+        skin_tone: with its scale, such as `fitzpatrick:4`.
         licence: the licence's name.
         url: where the photo was published.
         sha256: of the file's bytes, in lower-case hexadecimal.
@@ -205,11 +206,52 @@ def resolve(root: Path, row: Row) -> Path:
         ManifestError: when the photo is absent, is no file, is reached through a loop of links, or
             lies outside the root.
     """
-    fault = _unsafe(row.file)
+    return _locate(root, row.file)
+
+
+def fetch(root: Path, file: str) -> Path | bytes:
+    """A photo, by the name that a manifest has for it: its real place, or its bytes where it is in a shard.
+
+    A tar or Parquet file is named as a folder would be: `train-0001.tar/lesion.jpg`.
+
+    Raises:
+        ManifestError: as `resolve`.
+        DataError: when the shard cannot be read, or does not hold the photo as a plain member.
+    """
+    shard = _shard_of(root, file)
+    if shard is None:
+        return _locate(root, file)
+    place, name = shard
+    return open_shard(place).read(name)
+
+
+def place_of(root: Path, file: str) -> Path:
+    """The file on disk that holds a photo: its own, or the shard's.
+
+    Raises:
+        ManifestError: as `resolve`.
+    """
+    shard = _shard_of(root, file)
+    return _locate(root, file) if shard is None else shard[0]
+
+
+def _shard_of(root: Path, file: str) -> tuple[Path, str] | None:
+    """The shard that a photo lies in, and its name there; None for a photo in a file of its own."""
+    parts = split_name(file)
+    if parts is None:
+        return None
+    fault = _unsafe(file) or _unsafe(parts[1])
     if fault:
-        raise ManifestError("outside_root", fault, name=row.file)
+        raise ManifestError("outside_root", fault, name=file)
+    return None if (root / parts[0]).is_dir() else (_locate(root, parts[0]), parts[1])
+
+
+def _locate(root: Path, file: str) -> Path:
+    fault = _unsafe(file)
+    if fault:
+        raise ManifestError("outside_root", fault, name=file)
     top = os.path.realpath(root)
-    for spelling in dict.fromkeys((row.file, *_unicode_forms(row.file))):
+    for spelling in dict.fromkeys((file, *_unicode_forms(file))):
         try:
             place = os.path.realpath(f"{top}/{spelling}", strict=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -219,22 +261,22 @@ def resolve(root: Path, row: Row) -> Path:
                 "unreachable_photo",
                 f"cannot be reached ({error.strerror}); look for links that run in a circle "
                 "and for missing permissions",
-                name=row.file,
+                name=file,
             ) from None
         if os.path.commonpath((top, place)) != top:
             raise ManifestError(
                 "outside_root",
                 f"is a link to a place outside {root}; copy the photo below the root folder",
-                name=row.file,
+                name=file,
             )
         if not Path(place).is_file():
-            raise ManifestError("not_a_file", "is not a file; name the photo itself", name=row.file)
+            raise ManifestError("not_a_file", "is not a file; name the photo itself", name=file)
         return Path(place)
     raise ManifestError(
         "missing_photo",
         f"is listed in the manifest and is not below {root}; "
         "check the root folder, or remove the row",
-        name=row.file,
+        name=file,
     )
 
 
@@ -243,16 +285,21 @@ def check_files(rows: Sequence[Row], root: Path) -> None:
 
     Raises:
         ManifestError: one for all faults: it counts them and names the first few.
+        DataError: for a single fault of a shard.
     """
     if not root.is_dir():
         raise ManifestError(
             "missing_root", "is no folder; name the folder that holds the photos", name=str(root)
         )
-    faults: list[ManifestError] = []
+    faults: list[DataError] = []
     for row in rows:
         try:
-            resolve(root, row)
-        except ManifestError as fault:
+            shard = _shard_of(root, row.file)
+            if shard is None:
+                _locate(root, row.file)
+            else:
+                open_shard(shard[0]).check(shard[1])
+        except DataError as fault:
             faults.append(fault)
     if len(faults) == 1:
         raise faults[0]
@@ -291,7 +338,7 @@ def _text(path: Path) -> str:
 
 def _records(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
     """The records that are not blank, each with its place in words, such as `row 3 (line 5)`."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=_delimiter(text), strict=True)
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=find_delimiter(text), strict=True)
     number = 0
     while True:
         number += 1
@@ -311,7 +358,7 @@ def _records(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
             yield f"row {number}{line}", values
 
 
-def _delimiter(text: str) -> str:
+def find_delimiter(text: str) -> str:
     """The delimiter under which the header shows most of the columns that a manifest has."""
     header = text.lstrip().partition("\n")[0]
 

@@ -19,7 +19,7 @@ import torch
 from torch.utils.data import Dataset, Subset
 
 from data.dataset import batches
-from data.manifest import Row, resolve
+from data.manifest import Row, fetch
 from model.network import Network
 from model.photo import open_photo
 from model.preprocessing import Preprocessing
@@ -207,7 +207,7 @@ class _Views(Dataset[torch.Tensor]):
     def __getitem__(self, index: int) -> torch.Tensor:
         number, view = self.pairs[index]
         row = self.rows[number]
-        photo = open_photo(resolve(self.root, row), name=row.file)
+        photo = open_photo(fetch(self.root, row.file), name=row.file)
         if view == 0:
             return self.preprocessing(photo)
         generator = view_generator(self.recipe.seed, row.file, view)

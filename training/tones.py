@@ -9,7 +9,7 @@ from typing import Final
 from torch.utils.data import Dataset
 
 from data.dataset import batches
-from data.manifest import Row, resolve
+from data.manifest import Row, fetch, place_of
 from model.photo import open_photo
 from training.progress import track
 from training.skin_tone import estimate_tone
@@ -51,7 +51,7 @@ def fill_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
 
 def _mark(row: Row, root: Path) -> str:
     """What tells a photo from another of the same name, without reading it."""
-    facts = resolve(root, row).stat()
+    facts = place_of(root, row.file).stat()
     return f"{row.file} {facts.st_size} {facts.st_mtime_ns}"
 
 
@@ -72,4 +72,4 @@ class _Tones(Dataset[str]):
 
     def __getitem__(self, index: int) -> str:
         row = self.rows[index]
-        return estimate_tone(open_photo(resolve(self.root, row), name=row.file))
+        return estimate_tone(open_photo(fetch(self.root, row.file), name=row.file))

@@ -25,7 +25,7 @@ from torch.utils.data import Dataset
 
 from data.audit.watermarks import Mark, Sighting, find_marks
 from data.dataset import batches
-from data.manifest import Row, resolve
+from data.manifest import Row, fetch
 from model.photo import open_photo
 from training.progress import track
 from training.storage import write_whole
@@ -222,7 +222,7 @@ def _in_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _open(row: Row, root: Path) -> Image.Image:
-    return open_photo(resolve(root, row), name=row.file)
+    return open_photo(fetch(root, row.file), name=row.file)
 
 
 def _read_small(
