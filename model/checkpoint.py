@@ -1,77 +1,30 @@
-"""A checkpoint on disk: a folder with `config.json` and `model.safetensors`, never a pickle."""
+"""A checkpoint on disk: a folder with `config.json` and `model.safetensors`, never a pickle.
+
+`model.config` holds what of it can be read without PyTorch, `model.export` what lets it answer without.
+"""
 
 import json
 from pathlib import Path
-from typing import Any, Final
 
 import torch
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from model.backbones import build_backbone
-from model.calibration import Calibration, Conformal, check_prior
+from model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, CheckpointConfig, load_config
 from model.errors import BackboneError, CheckpointError
-from model.labels import OTHER
 from model.network import Network
-from model.preprocessing import Preprocessing
 
-SHIPPED: Final = Path(__file__).parent / "weights"
-"""The checkpoint that comes with the project."""
-
-FORMAT: Final = 1
-CONFIG: Final = "config.json"
-WEIGHTS: Final = "model.safetensors"
-
-
-class CheckpointConfig(BaseModel):
-    """All that a network needs to be asked about a photo, beside its weights.
-
-    Attributes:
-        format: version of this layout.
-        name: what findings call the checkpoint.
-        labels: in the order of the network's outputs; `other` is last.
-        backbone: as `model.backbones` names it.
-        kept_from: the backbone's stage from which on its start weights are kept beside the trained ones;
-            null where they are not.
-        preprocessing: the transform that the network was trained with.
-        calibration, conformal: fitted on photos that the network had not seen.
-        prior: the chances of each label that probabilities assume unless a reader asks for others.
-        licence: of the weights, from the terms of the photographs.
-        training: how it was made: the command, its settings, counts, versions.
-    """
-
-    model_config = ConfigDict(extra="forbid")
-
-    format: int = FORMAT
-    name: str = Field(min_length=1)
-    labels: tuple[str, ...]
-    backbone: str
-    kept_from: int | None = Field(default=None, ge=0)
-    preprocessing: Preprocessing
-    calibration: Calibration
-    conformal: Conformal
-    prior: tuple[float, ...]
-    licence: str
-    training: dict[str, Any] = Field(default_factory=dict)
-
-    @field_validator("format")
-    @classmethod
-    def _format_is_known(cls, value: int) -> int:
-        if value != FORMAT:
-            raise ValueError(f"{value} is not {FORMAT}, the one this version reads")
-        return value
-
-    @model_validator(mode="after")
-    def _lengths_agree(self) -> "CheckpointConfig":
-        if len(set(self.labels)) != len(self.labels) or self.labels[-1:] != (OTHER,):
-            raise ValueError(f"labels are distinct and end with {OTHER!r}")
-        for values in (self.calibration.bias, self.conformal.thresholds):
-            if len(values) != len(self.labels):
-                raise ValueError("calibration and conformal hold one number a label")
-        check_prior(self.prior, len(self.labels))
-        return self
+__all__ = [
+    "CONFIG",
+    "SHIPPED",
+    "WEIGHTS",
+    "CheckpointConfig",
+    "load_checkpoint",
+    "load_config",
+    "save_checkpoint",
+]
 
 
 def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) -> None:
@@ -82,6 +35,7 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
     EfficientNet-Lite2), and a variance can be too large for half precision.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    (folder / GRAPH).unlink(missing_ok=True)  # it was drawn of other weights
     state = {
         name: (
             tensor.half() if tensor.is_floating_point() and tensor.dim() > 1 else tensor
@@ -95,29 +49,6 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
     partial = folder / f"{CONFIG}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / CONFIG)
-
-
-def load_config(folder: Path) -> CheckpointConfig:
-    """Read `config.json` of a checkpoint.
-
-    Raises:
-        CheckpointError: `missing_checkpoint` or `bad_config`.
-    """
-    path = folder / CONFIG
-    try:
-        return CheckpointConfig.model_validate_json(path.read_bytes())
-    except OSError:
-        raise CheckpointError(
-            "missing_checkpoint",
-            f"has no {CONFIG}; name the folder that training wrote the checkpoint to",
-            name=str(folder),
-        ) from None
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "the whole"
-        raise CheckpointError(
-            "bad_config", f"{place}: {first['msg']}; restore or retrain it", name=str(path)
-        ) from None
 
 
 def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
@@ -159,6 +90,16 @@ def _inference_state(network: Network) -> dict[str, torch.Tensor]:
         prefix + name: tensor
         for prefix, part in _parts(network).items()
         for name, tensor in part.state_dict().items()
+    }
+
+
+def stored_names(network: Network) -> dict[str, str]:
+    """The name that each weight is filed under, by its name in the network."""
+    own = {id(tensor): name for name, tensor in network.state_dict(keep_vars=True).items()}
+    return {
+        own[id(tensor)]: prefix + name
+        for prefix, part in _parts(network).items()
+        for name, tensor in part.state_dict(keep_vars=True).items()
     }
 
 

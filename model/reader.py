@@ -2,29 +2,36 @@
 
 import copy
 from collections.abc import Sequence
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
-import torch
 from PIL import Image
 
 from model.calibration import check_prior
-from model.checkpoint import SHIPPED, load_checkpoint
+from model.config import SHIPPED
+from model.engine import Answer, Floats, open_engine
 from model.finding import Finding, HeatMap, ask_for_another, decide
 from model.labels import conditions
-from model.network import Output
 from model.photo import as_photo, open_photo
 from model.quality import find_problem
 from model.words import words
+
+if TYPE_CHECKING:  # PyTorch is loaded where it answers, and nowhere else
+    from model.network import Network
 
 
 class Reader:
     """A checkpoint that can be asked about photos.
 
     Args:
-        checkpoint: folder of the checkpoint; the shipped one unless given.
+        checkpoint: folder of the checkpoint, or a file that `calcinosis export` wrote; the shipped one
+            unless given.
         prior: the chances of each label that probabilities shall assume; the checkpoint's unless given.
         language: of the finding's words.
+        threads: how many of them the network may use for one photo; as many as there are cores unless
+            given. Where several photos are read at once, one thread each is quicker.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
@@ -42,16 +49,29 @@ class Reader:
         *,
         prior: Sequence[float] | None = None,
         language: str = "en",
+        threads: int | None = None,
     ) -> None:
-        self.network, self.config = load_checkpoint(checkpoint)
+        self.checkpoint = checkpoint
+        self.engine, self.config = open_engine(checkpoint, threads=threads)
         self.prior = check_prior(
             self.config.prior if prior is None else prior, len(self.config.labels)
         )
         words(language)  # says now, and not with the first photo, that there are none
         self.language = language
 
+    @cached_property
+    def network(self) -> "Network":
+        """The network in PyTorch, for what no finding says; loaded when first asked for.
+
+        Raises:
+            CheckpointError: if the checkpoint is an exported file.
+        """
+        from model.checkpoint import load_checkpoint
+
+        return load_checkpoint(self.checkpoint)[0]
+
     def in_language(self, language: str) -> "Reader":
-        """The same reader, sharing its network, whose findings are in another language."""
+        """The same reader, sharing its engine, whose findings are in another language."""
         words(language)
         other = copy.copy(self)
         other.language = language
@@ -91,7 +111,7 @@ class Reader:
         outputs = {
             n: self._ask(picture) for n, picture in enumerate(pictures, 1) if n not in problems
         }
-        logits = np.mean([output.logits.numpy() for output in outputs.values()], axis=0)
+        logits = np.mean([output.logits for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
         members = config.conformal.prediction_sets(config.calibration.probabilities(logits))[0]
         return decide(
@@ -110,20 +130,16 @@ class Reader:
             language=self.language,
         )
 
-    def _ask(self, picture: Image.Image) -> Output:
-        with torch.inference_mode():
-            return self.network.explain(self.config.preprocessing(picture)[None])
+    def _ask(self, picture: Image.Image) -> Answer:
+        return self.engine.explain(self.config.preprocessing.array(picture)[None])
 
-    def _heat_map(
-        self, photo: Image.Image, probabilities: np.ndarray, evidence: torch.Tensor
-    ) -> HeatMap:
+    def _heat_map(self, photo: Image.Image, probabilities: np.ndarray, evidence: Floats) -> HeatMap:
         """Evidence for the most probable condition, beyond the mean over all labels."""
         labels = self.config.labels
         label = max(conditions(labels), key=lambda name: probabilities[labels.index(name)])
-        excess = (evidence[labels.index(label)] - evidence.mean(dim=0)).clamp_min(0)
-        scaled = excess / excess.max().clamp_min(1e-12)
+        excess = np.maximum(evidence[labels.index(label)] - evidence.mean(axis=0), 0)
         return HeatMap(
             label=label,
-            evidence=scaled.numpy().astype(np.float32),
+            evidence=excess / np.maximum(excess.max(), np.float32(1e-12)),
             box=self.config.preprocessing.box(*photo.size),
         )

@@ -1,0 +1,176 @@
+"""What computes the network for a reader: ONNX Runtime where it can, PyTorch where it must.
+
+A checkpoint's folder may hold `graph.onnx` beside its weights: the layers alone, a few hundred kilobytes,
+whose weights ONNX Runtime reads out of `model.safetensors`. So there is one copy of the weights, nothing to
+make on first use, no cache that could go stale or not be written, and a photo is read without loading
+PyTorch, which takes seconds and most of a gigabyte. The graph names the digest of what it was drawn of; where
+that is not what lies beside it, or the graph is absent or damaged, PyTorch answers instead, from the weights
+and the code, and gives the same finding.
+
+A file that `calcinosis export` wrote is a checkpoint as well: it holds layers, weights and settings.
+"""
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from model.config import (
+    GRAPH,
+    SHIPPED,
+    WEIGHTS,
+    CheckpointConfig,
+    load_config,
+    parse_config,
+)
+from model.errors import CheckpointError
+
+Floats = NDArray[np.float32]
+
+CONFIG_ENTRY: Final = "config"
+"""The entry of an ONNX file's metadata that holds what a checkpoint's `config.json` holds."""
+
+DIGEST_ENTRY: Final = "drawn_of"
+"""The entry that holds the digest of the weights and settings that the file was made of."""
+
+INPUT: Final = "inputs"
+OUTPUTS: Final = ("logits", "evidence")
+
+_SAID_OF_A_FINDING: Final = {"name", "calibration", "conformal", "prior", "licence", "training"}
+"""Settings that no layer depends on."""
+
+
+class Answer(NamedTuple):
+    """What a network says of n photos; `model.network.Output` in arrays.
+
+    Attributes:
+        logits: (n, labels).
+        evidence: (n, labels, h, w), what each place of the photo adds to each logit.
+    """
+
+    logits: Floats
+    evidence: Floats
+
+
+class Engine(Protocol):
+    """A network that is ready to be asked, by several threads at once if need be."""
+
+    def explain(self, inputs: Floats) -> Answer:
+        """The answer for inputs (n, 3, size, size)."""
+        ...
+
+
+class TorchEngine:
+    """The network in PyTorch, from a checkpoint's folder.
+
+    Raises:
+        CheckpointError: as `model.checkpoint.load_checkpoint` does.
+    """
+
+    def __init__(self, folder: Path, threads: int | None = None) -> None:
+        import torch
+
+        from model.checkpoint import load_checkpoint
+
+        if threads:
+            torch.set_num_threads(threads)
+        self.network, self.config = load_checkpoint(folder)
+
+    def explain(self, inputs: Floats) -> Answer:
+        import torch
+
+        with torch.inference_mode():
+            output = self.network.explain(torch.from_numpy(inputs))
+        return Answer(output.logits.numpy(), output.evidence.numpy())
+
+
+class OnnxEngine:
+    """The network in ONNX Runtime.
+
+    Attributes:
+        config: what the file says of itself.
+        drawn_of: digest of the weights and settings that it was made of.
+
+    Raises:
+        CheckpointError: `bad_onnx` or `bad_config`.
+    """
+
+    def __init__(self, path: Path, threads: int | None = None) -> None:
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        # Said outright, as ONNX Runtime would count cores that a container may not use.
+        options.intra_op_num_threads = threads or _cores()
+        options.log_severity_level = 4  # what goes wrong is raised, too
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                str(path), options, providers=["CPUExecutionProvider"]
+            )
+        except Exception:  # ONNX Runtime raises a dozen kinds that share no other ancestor
+            raise _bad_onnx(path, "is damaged or no ONNX file") from None
+        entries = self._session.get_modelmeta().custom_metadata_map
+        if CONFIG_ENTRY not in entries or DIGEST_ENTRY not in entries:
+            raise _bad_onnx(path, "was not written by this project")
+        self.config = parse_config(entries[CONFIG_ENTRY], path)
+        self.drawn_of = entries[DIGEST_ENTRY]
+        size, labels = self.config.preprocessing.size, len(self.config.labels)
+        ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
+        starts = [(one.name, one.shape[1:2]) for one in self._session.get_outputs()]
+        if ends != [(INPUT, [3, size, size])] or starts != [(name, [labels]) for name in OUTPUTS]:
+            raise _bad_onnx(path, "holds another network than its settings say")
+
+    def explain(self, inputs: Floats) -> Answer:
+        return Answer(*self._session.run(list(OUTPUTS), {INPUT: inputs}))
+
+
+def open_engine(
+    checkpoint: Path = SHIPPED, *, threads: int | None = None
+) -> tuple[Engine, CheckpointConfig]:
+    """What answers for a checkpoint, and the checkpoint's settings.
+
+    Args:
+        checkpoint: a checkpoint's folder, or a file that `calcinosis export` wrote.
+        threads: how many of them one photo may use; as many as there are cores unless given.
+
+    Raises:
+        CheckpointError: if the checkpoint cannot be loaded.
+    """
+    if checkpoint.is_file():
+        exported = OnnxEngine(checkpoint, threads)
+        return exported, exported.config
+    config = load_config(checkpoint)
+    engine = _graph_engine(checkpoint, config, threads)
+    return engine or TorchEngine(checkpoint, threads), config
+
+
+def digest(folder: Path, config: CheckpointConfig) -> str:
+    """Of a checkpoint's weights and of those settings that its layers depend on."""
+    settings = config.model_dump(mode="json", exclude=_SAID_OF_A_FINDING)
+    total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    total.update((folder / WEIGHTS).read_bytes())
+    return total.hexdigest()
+
+
+def _cores() -> int:
+    """Those that this process may use, where the system says so."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _graph_engine(folder: Path, config: CheckpointConfig, threads: int | None) -> OnnxEngine | None:
+    """The graph beside the weights, if it was drawn of just these."""
+    try:
+        wanted = digest(folder, config)
+        engine = OnnxEngine(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
+    except (OSError, CheckpointError):
+        return None
+    return engine if engine and engine.drawn_of == wanted else None
+
+
+def _bad_onnx(path: Path, what: str) -> CheckpointError:
+    return CheckpointError(
+        "bad_onnx", f"{what}; write it anew with: calcinosis export", name=str(path)
+    )
