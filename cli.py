@@ -102,7 +102,8 @@ def predict(
         bool, typer.Option("--json", help="One JSON object a photo and line.")
     ] = False,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
+        Path | None,
+        typer.Option(help="A checkpoint's folder or exported file; the shipped one unless given."),
     ] = None,
     heatmap: Annotated[
         Path | None, typer.Option(help="Write the heat map of a single photo to this PNG file.")
@@ -115,7 +116,8 @@ def predict(
     """Give the finding for each photo. It always defers to a clinician."""
     if heatmap and len(photos) > 1:
         raise typer.BadParameter("give one photo at a time with --heatmap")
-    from model.checkpoint import SHIPPED
+    from model.config import SHIPPED
+    from model.engine import cores
     from model.errors import PhotoError
     from model.heatmap import overlay
     from model.photo import open_photo
@@ -123,22 +125,20 @@ def predict(
 
     try:
         chances = [float(part) for part in prior.split(",")] if prior else None
-        reader = Reader(checkpoint or SHIPPED, prior=chances)
+        threads = 1 if len(photos) > 1 else None
+        reader = Reader(checkpoint or SHIPPED, prior=chances, threads=threads)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     failed = False
-    for path in photos:
-        try:
-            photo = open_photo(path)
-        except PhotoError as error:
+    for path, finding in zip(photos, reader.read_each(photos, workers=cores()), strict=True):
+        if isinstance(finding, PhotoError):
             failed = True
-            trouble = {"code": error.code, "message": error.message}
+            trouble = {"code": finding.code, "message": finding.message}
             if as_json:
                 print(json.dumps({"file": str(path), "error": trouble}, ensure_ascii=False))
             else:
-                _complain(str(path), error.message)
+                _complain(str(path), finding.message)
             continue
-        finding = reader.read(photo)
         if as_json:
             print(
                 json.dumps({"file": str(path), **finding.as_json()}, ensure_ascii=False), flush=True
@@ -146,7 +146,7 @@ def predict(
         else:
             _print_finding(path, finding)
         if heatmap and finding.heat_map:
-            overlay(photo, finding.heat_map).save(heatmap, format="PNG")
+            overlay(open_photo(path), finding.heat_map).save(heatmap, format="PNG")
     raise typer.Exit(1 if failed else 0)
 
 
@@ -178,7 +178,7 @@ def demo(
         raise typer.BadParameter("give --photos and --manifest together")
     from app import serve
     from data.manifest import resolve
-    from model.checkpoint import SHIPPED, load_config
+    from model.config import SHIPPED, load_config
 
     folder = checkpoint or SHIPPED
     quiz = []
@@ -305,6 +305,52 @@ def train(
         leave_source_out=leave_source_out,
     )
     _report(f"checkpoint, card and figures are in {out}")
+    _draw_graph(out)
+
+
+def _draw_graph(checkpoint: Path) -> None:
+    """Let a new checkpoint answer without PyTorch; without its graph it answers as well, but later."""
+    if os.environ.get("RANK", "0") != "0":  # of several processes, one writes
+        return
+    from model.errors import CheckpointError
+    from model.export import write_graph
+
+    try:
+        write_graph(checkpoint)
+    except CheckpointError as error:
+        _report(f"without a graph, PyTorch will answer: {error}")
+
+
+@app.command()
+@_kindly
+def export(
+    out: Annotated[
+        Path | None, typer.Option("--out", help="File to write; for onnx alone.")
+    ] = None,
+    checkpoint: Annotated[
+        Path | None, typer.Option(help="Folder of a checkpoint; the shipped one unless given.")
+    ] = None,
+    file_format: Annotated[
+        Literal["onnx", "graph"],
+        typer.Option(
+            "--format",
+            help="onnx: one file with everything in it; graph: the layers alone, into the checkpoint's "
+            "folder, so that it answers without PyTorch.",
+        ),
+    ] = "onnx",
+) -> None:
+    """Write a checkpoint as ONNX, compared with PyTorch; `predict --checkpoint` reads it."""
+    if (file_format == "onnx") != (out is not None):
+        raise typer.BadParameter("--out names the file of --format onnx, and goes with it alone")
+    from model.config import GRAPH, SHIPPED
+    from model.export import export_onnx, write_graph
+
+    folder = checkpoint or SHIPPED
+    if out:
+        export_onnx(folder, out)
+    else:
+        write_graph(folder)
+    _report(f"wrote {out or folder / GRAPH}; ONNX Runtime answers as PyTorch does")
 
 
 @app.command()

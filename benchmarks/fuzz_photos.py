@@ -2,7 +2,7 @@
 
     python benchmarks/fuzz_photos.py --files 5000
 
-Drawn pictures are saved as JPEG, PNG, WebP and others, and then bytes are flipped, cut out, doubled,
+Drawn pictures are saved as JPEG, PNG, WebP, HEIC and others, and then bytes are flipped, cut out, doubled,
 exchanged or cut short. Prints what came of them, and the slowest; exits with 1 if anything was unexpected.
 """
 
@@ -18,6 +18,7 @@ from pathlib import Path
 from PIL import Image
 
 from app import Answers
+from model.heic import can_decode
 from model.reader import Reader
 from tests.drawings import draw, encode, write_tiny_checkpoint
 
@@ -40,8 +41,20 @@ def seeds() -> list[bytes]:
         encode(photo, "GIF"),
         encode(photo, "TIFF"),
         b"\0\0\0\x20ftypheic\0\0\0\0mif1heic" + bytes(400),
+        *_heic(photo, exif),
     )
     return [bytes(kind) for kind in kinds]
+
+
+def _heic(photo: Image.Image, exif: Image.Exif) -> list[bytes]:
+    """Whole HEIC files, where the plug-in is installed; each is decoded in a process of its own."""
+    if not can_decode():
+        return []
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    photo.info["exif"] = exif.tobytes()
+    return [encode(photo, "HEIF", quality=60), encode(photo.convert("RGBA"), "HEIF", quality=60)]
 
 
 def mutate(content: bytes, chance: random.Random) -> bytes:

@@ -12,6 +12,7 @@ from typing import Final
 import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
+from model import heic
 from model.errors import PhotoError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
@@ -49,7 +50,7 @@ _SIGNATURES: Final = (
     (0, b"BM", "a BMP"),
     (0, b"II*\0", "a TIFF"),
     (0, b"MM\0*", "a TIFF"),
-    (4, b"ftyp", "a HEIC, AVIF or video file"),
+    (4, b"ftyp", "an AVIF or video file"),
     (0, b"%PDF", "a PDF"),
     (128, b"DICM", "a DICOM file"),
 )
@@ -76,6 +77,8 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
         raise PhotoError("empty", "the file is empty; export or copy the photo again", name=name)
     if len(content) > MAX_BYTES:
         raise _too_large(name)
+    if heic.is_heic(content):
+        return _open_heic(content, name)
     try:
         with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
             if picture.width * picture.height > MAX_PIXELS:
@@ -92,6 +95,18 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except _DECODER_ERRORS:
+        raise _damaged(name) from None
+
+
+def _open_heic(content: bytes, name: str) -> Image.Image:
+    if not heic.can_decode():
+        cure = "save it as JPEG, PNG or WebP, or install calcinosis[heic]"
+        raise PhotoError("unsupported_format", f"is a HEIC file; {cure}", name=name)
+    try:
+        return heic.decode(content, max_pixels=MAX_PIXELS)
+    except heic.HeicTooLargeError:
+        raise _too_large(name) from None
+    except heic.HeicError:
         raise _damaged(name) from None
 
 

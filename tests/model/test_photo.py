@@ -99,7 +99,7 @@ def png(width: int, height: int, depth: int, colour: int, rows: bytes) -> bytes:
         (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "not_an_image"),
         (b"%PDF-1.7\n", "unsupported_format"),
         (bytes(128) + b"DICM" + bytes(50), "unsupported_format"),
-        (b"\0\0\0\x18ftypheic" + bytes(50), "unsupported_format"),
+        (b"\0\0\0\x18ftypavif" + bytes(50), "unsupported_format"),
         (encode(checkers(), "BMP"), "unsupported_format"),
         (encode(checkers(), "TIFF"), "unsupported_format"),
         (encode(checkers(), "GIF"), "unsupported_format"),
@@ -114,7 +114,7 @@ def test_what_is_no_photo_is_refused(content: bytes, code: str) -> None:
 
 
 def test_a_format_that_is_not_read_is_named() -> None:
-    assert "HEIC" in refusal(b"\0\0\0\x18ftypheic" + bytes(50)).message
+    assert "AVIF" in refusal(b"\0\0\0\x18ftypavif" + bytes(50)).message
     assert "DICOM" in refusal(bytes(128) + b"DICM").message
 
 

@@ -1,0 +1,116 @@
+"""HEIC, where its plug-in is installed: as every other photo, and in a process whose end harms nothing."""
+
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model import heic, photo
+from model.errors import PhotoError
+from model.photo import open_photo
+from tests.drawings import draw, encode
+
+needs_plugin = pytest.mark.skipif(
+    not heic.can_decode(), reason="pillow-heif is not installed; see model/heic.py"
+)
+DRAWN = draw("milium")
+
+
+def as_heic(picture: Image.Image, **options: object) -> bytes:
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
+    return encode(picture, "HEIF", quality=90, **options)
+
+
+def refusal(content: bytes) -> PhotoError:
+    with pytest.raises(PhotoError) as caught:
+        open_photo(content)
+    return caught.value
+
+
+def test_without_the_plugin_the_error_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(heic, "can_decode", lambda: False)
+    error = refusal(b"\0\0\0\x18ftypheic" + bytes(50))
+    assert error.code == "unsupported_format"
+    assert "HEIC" in error.message
+    assert "calcinosis[heic]" in error.message
+
+
+@pytest.mark.parametrize("brand", [b"avif", b"avis", b"isom", b"msf1", b"hevc"])
+def test_what_only_looks_like_it_is_not_opened(brand: bytes) -> None:
+    assert refusal(b"\0\0\0\x18ftyp" + brand + bytes(50)).code == "unsupported_format"
+
+
+@needs_plugin
+def test_a_photo_keeps_its_colours_stands_upright_and_loses_its_metadata() -> None:
+    held = DRAWN.copy()
+    exif = held.getexif()
+    exif[0x0112] = 6
+    exif[0x010F] = "PhoneMaker"
+    held.info["exif"] = exif.tobytes()
+    content = as_heic(held)
+    assert b"PhoneMaker" in content
+    found = open_photo(content)
+    assert found.mode == "RGB"
+    assert not found.info
+    assert not found.getexif()
+    upright = np.asarray(DRAWN.rotate(-90, expand=True), dtype=int)
+    assert np.asarray(found).shape == upright.shape
+    assert np.abs(np.asarray(found, dtype=int) - upright).mean() < 6
+
+
+@needs_plugin
+def test_transparent_parts_are_white_and_of_several_the_primary_is_read() -> None:
+    clear = Image.new("RGBA", (64, 64), (200, 0, 0, 0))
+    assert np.asarray(open_photo(as_heic(clear))).min() > 245
+    first, second = Image.new("RGB", (64, 64), "red"), Image.new("RGB", (96, 96), "blue")
+    several = as_heic(first, save_all=True, append_images=[second], primary_index=1)
+    assert open_photo(several).size == (96, 96)
+
+
+@needs_plugin
+def test_the_cap_is_asked_before_decoding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(photo, "MAX_PIXELS", DRAWN.width * DRAWN.height - 1)
+    assert refusal(as_heic(DRAWN)).code == "too_large"
+
+
+@needs_plugin
+def test_damaged_files_are_damaged() -> None:
+    whole = as_heic(DRAWN)
+    for share in (0.01, 0.2, 0.5):
+        assert refusal(whole[: max(16, int(share * len(whole)))]).code == "damaged"
+    assert refusal(b"\0\0\0\x18ftypheic" + bytes(50)).code == "damaged"
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a decoder is a shell script")
+@pytest.mark.parametrize(
+    "ends", ["kill -SEGV $$", "kill -KILL $$", "exit 0", "printf 12345678", "sleep 60"]
+)
+def test_a_decoder_that_crashes_hangs_or_lies_ends_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\ncat > /dev/null\nexec 2> /dev/null\n{ends}\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(broken))
+    monkeypatch.setattr(heic, "can_decode", lambda: True)
+    monkeypatch.setattr(heic, "MAX_SECONDS", 1)
+    assert refusal(b"\0\0\0\x18ftypheic" + bytes(50)).code == "damaged"
+
+
+@needs_plugin
+def test_the_decoder_gets_no_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = {}
+
+    def run(command: list[str], **settings: object) -> None:
+        given.update(settings)
+        raise OSError
+
+    monkeypatch.setenv("A_TOKEN", "secret")
+    monkeypatch.setattr(heic.subprocess, "run", run)
+    with pytest.raises(heic.HeicError):
+        heic.decode(b"", max_pixels=1)
+    assert "secret" not in str(given["env"])
