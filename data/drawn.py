@@ -92,7 +92,7 @@ def draw_set(
 
 
 def draw_flawed_set(
-    root: Path, labels: Sequence[str] = LOOKS, of_each: int = 30, *, seed: int = 0
+    root: Path, labels: Sequence[str] = LOOKS, of_each: int = 20, *, seed: int = 0
 ) -> list[Row]:
     """Drawings with the flaws of collected photographs, below a root folder; also `root/manifest.csv`.
 

@@ -1,8 +1,9 @@
 """The report of an evaluation: one HTML page for a clinician, without scripts or photographs."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from html import escape
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
@@ -17,11 +18,14 @@ from training.wording import plain_name, plain_tone, say_figure
 
 Metrics = dict[str, Any]
 
-_STYLE: Final = """
+_PAGE_STYLE: Final = """
 :root { color-scheme: light; }
 * { box-sizing: border-box; }
 body { margin: 0 auto; max-width: 66rem; padding: 1.25rem; color: #1b1b1b; background: #fff;
   font: 1rem/1.55 system-ui, sans-serif; }
+@media (max-width: 30rem) { body { padding: .9rem; } }
+"""
+_PARTS_STYLE: Final = """
 h1 { font-size: 1.7rem; line-height: 1.2; margin: .2rem 0 .6rem; }
 h2 { font-size: 1.25rem; margin: 2.6rem 0 .4rem; padding-top: .9rem; border-top: 1px solid #ddd; }
 h3 { font-size: 1rem; margin: 1.2rem 0 .3rem; }
@@ -42,7 +46,7 @@ table.confusion td { text-align: center; padding: .45rem .6rem; border: 1px soli
 details { margin: .3rem 0 1rem; }
 summary { cursor: pointer; color: #1d4ed8; }
 @media print { details > * { display: block; } }
-@media (max-width: 30rem) { body { padding: .9rem; } table { font-size: .82rem; }
+@media (max-width: 30rem) { table { font-size: .82rem; }
   th, td { padding-right: .45rem; } th.number { white-space: normal; }
   table.confusion td { padding: .35rem .15rem; } }
 """
@@ -56,19 +60,7 @@ def write_report(metrics: Metrics, predictions: Predictions, path: Path) -> None
         predictions: the table, for the curves.
         path: the file to write, such as `run/report.html`.
     """
-    sections = (
-        _headline,
-        _confusion,
-        _ranking,
-        _calibration,
-        _selective,
-        _prediction_sets,
-        _decisions,
-        _groups,
-        _lookalikes,
-        _method,
-    )
-    body = "\n".join(part for section in sections for part in section(metrics, predictions) if part)
+    body = "\n".join(_section(name, metrics, predictions) for name in SECTIONS)
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
     partial.write_text(
@@ -78,7 +70,7 @@ def write_report(metrics: Metrics, predictions: Predictions, path: Path) -> None
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Evaluation report</title>
-<style>{_STYLE}</style>
+<style>{_PAGE_STYLE}{_PARTS_STYLE}</style>
 </head>
 <body>
 <main>
@@ -90,6 +82,23 @@ def write_report(metrics: Metrics, predictions: Predictions, path: Path) -> None
         encoding="utf-8",
     )
     partial.replace(path)
+
+
+def report_section(name: str, metrics: Metrics, predictions: Predictions) -> str:
+    """One section of the report as HTML that brings its own style, for a notebook.
+
+    Args:
+        name: one of `SECTIONS`.
+        metrics: what `compute_metrics` gave for these predictions.
+        predictions: the table, for the curves.
+    """
+    style = "background: #fff; color: #1b1b1b; padding: .2rem 1rem; font: 1rem/1.55 system-ui, sans-serif"
+    content = _section(name, metrics, predictions)
+    return f'<div class="report" style="{style}"><style>.report {{{_PARTS_STYLE}}}</style>{content}</div>'
+
+
+def _section(name: str, metrics: Metrics, predictions: Predictions) -> str:
+    return "\n".join(part for part in SECTIONS[name](metrics, predictions) if part)
 
 
 def _headline(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
@@ -588,3 +597,20 @@ def _table(
         f'<div class="scroll" tabindex="0"><table><thead><tr>{header}</tr></thead>'
         f"<tbody>{body}</tbody></table></div>"
     )
+
+
+SECTIONS: Final[Mapping[str, Callable[[Metrics, Predictions], Iterator[str]]]] = MappingProxyType(
+    {
+        "headline": _headline,
+        "confusion": _confusion,
+        "ranking": _ranking,
+        "calibration": _calibration,
+        "selective": _selective,
+        "prediction_sets": _prediction_sets,
+        "decisions": _decisions,
+        "groups": _groups,
+        "lookalikes": _lookalikes,
+        "method": _method,
+    }
+)
+"""The report's sections by name, in their order."""
