@@ -17,7 +17,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, Route
 
+from model.quality import BOUNDS, find_problem
+from model.words import words
 from tests.drawings import draw, encode
+from tests.unusable import UNUSABLE
 
 Open = Callable[..., Page]
 DESKTOP: Final = {"width": 1200, "height": 900}
@@ -203,6 +206,27 @@ def test_a_bad_file_is_answered_kindly(open_page: Open, content: bytes, says: st
     assert says in text
     assert "Only a clinician" in text
     keep(page, "bad-file")
+    assert serious(page) == []
+
+
+def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Open) -> None:
+    page = open_page(viewport=PHONE)
+    say = words()
+    for code in BOUNDS:
+        photo = UNUSABLE[code](draw("calcinosis_cutis", size=(480, 400)))
+        upload(page, encode(photo))
+        text = look(page)
+        (sent,) = sent_photos(page)
+        page.wait_for_function("!document.querySelector('[data-do=look]').disabled")
+        problem = find_problem(sent)
+        assert problem is not None, code
+        assert problem.code == code
+        assert say(f"quality.{code}.reason", **problem.values) in text
+        assert say(f"quality.{code}.advice") in text
+        assert "Only a clinician" in text
+        assert "Assumed before looking" not in text  # no figures, since the network was not asked
+        keep(page, f"refused-{code}")
+        page.click("[aria-label='Remove photo 1']")
     assert serious(page) == []
 
 

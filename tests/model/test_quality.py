@@ -1,50 +1,18 @@
 """The photo-quality gate: what it refuses, with the right reason, and what it must let through."""
 
 import os
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
-from PIL import Image, ImageDraw, ImageFilter, ImageOps
+from PIL import Image, ImageDraw
 
 from model.labels import LABELS
 from model.photo import open_photo
 from model.quality import BOUNDS, find_problem, judge, measure
 from model.words import languages, words
 from tests.drawings import draw, encode
-
-Degrade = Callable[[Image.Image], Image.Image]
-
-
-def scaled(factor: float) -> Degrade:
-    return lambda photo: Image.eval(photo, lambda value: min(255, round(value * factor)))
-
-
-def screenshot(photo: Image.Image) -> Image.Image:
-    page = Image.new("RGB", (500, 500), (242, 242, 247))
-    page.paste(photo.resize((180, 160)), (160, 170))
-    return page
-
-
-def tube(photo: Image.Image) -> Image.Image:
-    square = ImageOps.fit(photo, (400, 400))
-    disc = Image.new("L", square.size)
-    ImageDraw.Draw(disc).ellipse((0, 0, 400, 400), fill=255)
-    return Image.composite(square, Image.new("RGB", square.size), disc)
-
-
-DEGRADED: dict[str, Degrade] = {
-    "too_small": lambda photo: photo.resize((90, 80)),
-    "too_dark": scaled(0.15),
-    "too_bright": lambda photo: Image.blend(photo, Image.new("RGB", photo.size, "white"), 0.99),
-    "blank": lambda photo: Image.new("RGB", photo.size, (180, 140, 120)),
-    "screenshot": screenshot,
-    "no_colour": lambda photo: photo.convert("L").convert("RGB"),
-    "no_skin": lambda photo: Image.merge("RGB", photo.split()[::-1]),
-    "dermoscopy": tube,
-    "blurred": lambda photo: photo.filter(ImageFilter.GaussianBlur(12)),
-}
+from tests.unusable import UNUSABLE
 
 
 def good(label: str = "calcinosis_cutis", seed: int = 0) -> Image.Image:
@@ -59,7 +27,7 @@ def test_a_good_photo_passes_at_any_size_and_shape(label: str, size: tuple[int, 
 
 @pytest.mark.parametrize("code", BOUNDS)
 def test_each_reason_is_found_and_named(code: str) -> None:
-    problem = find_problem(open_photo(encode(DEGRADED[code](good()), "JPEG", quality=85)))
+    problem = find_problem(open_photo(encode(UNUSABLE[code](good()), "JPEG", quality=85)))
     assert problem is not None
     assert problem.code == code
     for language in languages():
