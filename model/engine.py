@@ -104,7 +104,7 @@ class OnnxEngine:
 
         options = onnxruntime.SessionOptions()
         # Said outright, as ONNX Runtime would count cores that a container may not use.
-        options.intra_op_num_threads = threads or _cores()
+        options.intra_op_num_threads = threads or cores()
         options.log_severity_level = 4  # what goes wrong is raised, too
         try:
             self._session: Any = onnxruntime.InferenceSession(
@@ -155,7 +155,7 @@ def digest(folder: Path, config: CheckpointConfig) -> str:
     return total.hexdigest()
 
 
-def _cores() -> int:
+def cores() -> int:
     """Those that this process may use, where the system says so."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 

@@ -1,7 +1,9 @@
 """Reading a photo: from a picture to a finding."""
 
 import copy
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -12,6 +14,7 @@ from PIL import Image
 from model.calibration import check_prior
 from model.config import SHIPPED
 from model.engine import Answer, Floats, open_engine
+from model.errors import PhotoError
 from model.finding import Finding, HeatMap, ask_for_another, decide
 from model.labels import conditions
 from model.photo import as_photo, open_photo
@@ -87,6 +90,28 @@ class Reader:
             PhotoError: if the file cannot be read as a photo.
         """
         return self.read_together([photo])
+
+    def read_each(
+        self, photos: Iterable[Image.Image | str | Path | bytes], *, workers: int
+    ) -> Iterator[Finding | PhotoError]:
+        """The finding for each photo, or why it has none, in their order; as many at once as `workers`.
+
+        A reader with one thread is the quickest here: each worker then keeps a core of its own.
+        """
+        with ThreadPoolExecutor(workers) as pool:
+            waiting: deque[Future[Finding | PhotoError]] = deque()
+            for photo in photos:
+                waiting.append(pool.submit(self._read_or_say_why, photo))
+                if len(waiting) > 2 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+
+    def _read_or_say_why(self, photo: Image.Image | str | Path | bytes) -> Finding | PhotoError:
+        try:
+            return self.read(photo)
+        except PhotoError as error:
+            return error
 
     def read_together(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
         """One finding for several photos of one lesion.
