@@ -31,7 +31,7 @@ picture: $(VENV)/.installed-dev ## take the README's picture of the page again; 
 	@$(BIN)/python -m docs.picture
 
 clean: ## remove the environment and what tools left behind
-	rm -rf $(VENV) build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .versions build site *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 
 $(BIN)/python:
 	@echo "Making the environment in $(VENV) with $(PYTHON)"
