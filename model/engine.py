@@ -149,7 +149,8 @@ def open_engine(
 
 def digest(folder: Path, config: CheckpointConfig) -> str:
     """Of a checkpoint's weights and of those settings that its layers depend on."""
-    settings = config.model_dump(mode="json", exclude=_SAID_OF_A_FINDING)
+    # Without defaults, so that a setting that a later version adds changes no older digest.
+    settings = config.model_dump(mode="json", exclude=_SAID_OF_A_FINDING, exclude_defaults=True)
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     total.update((folder / WEIGHTS).read_bytes())
     return total.hexdigest()
