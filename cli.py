@@ -411,6 +411,26 @@ def evaluate(
     _print_figures(metrics)
 
 
+@app.command()
+@_kindly
+def bench(
+    photos: Annotated[
+        Path | None, typer.Option(help="Folder of photographs; pictures are drawn unless given.")
+    ] = None,
+    manifest: Annotated[Path | None, typer.Option(help="CSV that names them.")] = None,
+    count: Annotated[int, typer.Option(min=4, help="How many photos.")] = 40,
+    repeats: Annotated[int, typer.Option(min=1, help="How often each is read.")] = 3,
+    starts: Annotated[int, typer.Option(min=1, help="How many cold starts.")] = 5,
+    out: Annotated[Path | None, typer.Option("--out", help="Write the figures as JSON.")] = None,
+) -> None:
+    """Measure how long a finding takes, beside the network alone and other ways to run it."""
+    if (photos is None) != (manifest is None):
+        raise typer.BadParameter("give --photos and --manifest together")
+    from benchmarks.speed import main as measure
+
+    measure(photos, manifest, count=count, repeats=repeats, starts=starts, out=out)
+
+
 @sets.command("list")
 @_kindly
 def list_sets(

@@ -29,6 +29,8 @@ class CheckpointConfig(BaseModel):
         backbone: as `model.backbones` names it.
         kept_from: the backbone's stage from which on its start weights are kept beside the trained ones;
             null where they are not.
+        read_from: the backbone's stage whose output the head reads beside those of all later stages, of
+            the start weights; null where it reads the last one alone.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
         prior: the chances of each label that probabilities assume unless a reader asks for others.
@@ -43,6 +45,7 @@ class CheckpointConfig(BaseModel):
     labels: tuple[str, ...]
     backbone: str
     kept_from: int | None = Field(default=None, ge=0)
+    read_from: int | None = Field(default=None, ge=0)
     preprocessing: Preprocessing
     calibration: Calibration
     conformal: Conformal
@@ -61,6 +64,9 @@ class CheckpointConfig(BaseModel):
     def _lengths_agree(self) -> "CheckpointConfig":
         if len(set(self.labels)) != len(self.labels) or self.labels[-1:] != (OTHER,):
             raise ValueError(f"labels are distinct and end with {OTHER!r}")
+        both = self.kept_from is not None and self.read_from is not None
+        if both and self.kept_from != (self.read_from or 0) + 1:
+            raise ValueError("read_from is the stage before kept_from, where both are given")
         for values in (self.calibration.bias, self.conformal.thresholds):
             if len(values) != len(self.labels):
                 raise ValueError("calibration and conformal hold one number a label")

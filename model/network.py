@@ -25,12 +25,43 @@ class Output(NamedTuple):
     evidence: torch.Tensor
 
 
+class _Pooled(NamedTuple):
+    """A feature map, and how it is averaged over its places.
+
+    Attributes:
+        feature_map: (n, channels, h, w).
+        generalised: by the generalised mean of what is above 0, with exponent 3 (Radenović et al. 2019,
+            arXiv:1711.02512), in which a small bright lesion outweighs the even skin around it; by the
+            plain mean otherwise.
+    """
+
+    feature_map: torch.Tensor
+    generalised: bool
+
+    def shares(self) -> torch.Tensor:
+        """What each place adds: a map whose mean over the places is the average."""
+        if not self.generalised:
+            return self.feature_map
+        cubes = self.feature_map.clamp_min(1e-6) ** 3
+        return cubes / cubes.mean(dim=(2, 3), keepdim=True) ** (2 / 3)
+
+    def average(self) -> torch.Tensor:
+        """(n, channels)."""
+        if not self.generalised:
+            return self.feature_map.mean(dim=(2, 3))
+        return (self.feature_map.clamp_min(1e-6) ** 3).mean(dim=(2, 3)) ** (1 / 3)
+
+
 class Network(nn.Module):
     """A backbone cut into a frozen `trunk` and a trained `top`, with a linear `head`.
 
     With `keeps_start`, the stages of the top as they were before training stay beside it as `kept`, and
     the head reads both. What a few dozen photographs taught and what millions of others had taught before
     are then weighed against each other, rather than the one overwriting the other.
+
+    With `reads_stages`, the head reads the stages that keep their start weights one by one, from the end
+    of the trunk to the last: early ones still see a lesion of a few pixels and how it shines, which the
+    last has given up for what ImageNet asks. Each is read twice, by its mean and by its generalised mean.
 
     The head reads pooled features scaled to a root mean square of 1, so that neither contrast nor
     brightness alone moves a logit.
@@ -43,14 +74,18 @@ class Network(nn.Module):
         *,
         frozen_stages: int = 0,
         keeps_start: bool = False,
+        reads_stages: bool = False,
     ) -> None:
         super().__init__()
         stages = list(backbone.stages)
         self.trunk = nn.Sequential(*stages[:frozen_stages])
         self.top = nn.Sequential(*stages[frozen_stages:])
         self.kept = copy.deepcopy(self.top) if keeps_start else None
-        tops = 2 if keeps_start else 1
-        self.head = nn.Linear(tops * backbone.channels, label_count)
+        self.reads_stages = reads_stages
+        self.start_width = backbone.channels
+        if reads_stages:
+            self.start_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
+        self.head = nn.Linear(self.start_width + keeps_start * backbone.channels, label_count)
         self.trunk.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Network":
@@ -59,30 +94,68 @@ class Network(nn.Module):
         self.trunk.eval()
         return self
 
-    def feature_maps(self, inputs: torch.Tensor) -> list[torch.Tensor]:
-        """The last feature map (n, channels, h, w) of each top, for inputs (n, 3, height, width)."""
-        shared = self.trunk(inputs)
-        return [self.top(shared)] + ([self.kept(shared)] if self.kept is not None else [])
-
     def features(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """Pooled, scaled features (n, channels) of a feature map (n, channels, h, w)."""
-        pooled = feature_map.mean(dim=(2, 3))
-        return functional.normalize(pooled) * math.sqrt(pooled.shape[1])
+        """Mean features (n, channels), scaled, of a feature map (n, channels, h, w)."""
+        return _scaled(feature_map.mean(dim=(2, 3)))
+
+    def start_features(self, shared: torch.Tensor) -> torch.Tensor:
+        """What the head reads of the start weights, (n, start_width), for the trunk's output.
+
+        The first `channels` of them are the scaled mean of the last feature map.
+        """
+        return torch.cat([_scaled(piece.average()) for piece in self._start(shared)], dim=1)
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n, labels) of inputs (n, 3, height, width)."""
-        features = [self.features(feature_map) for feature_map in self.feature_maps(inputs)]
+        features = [_scaled(piece.average()) for piece in self._pieces(self.trunk(inputs))]
         logits: torch.Tensor = self.head(torch.cat(features, dim=1))
         return logits
 
     def explain(self, inputs: torch.Tensor) -> Output:
         """Logits together with the evidence that they are the mean of."""
-        feature_maps = self.feature_maps(inputs)
-        weights = self.head.weight.chunk(len(feature_maps), dim=1)
+        pieces = self._pieces(self.trunk(inputs))
+        widths = [piece.feature_map.shape[1] for piece in pieces]
+        grid = max((piece.feature_map.shape[2:] for piece in pieces), key=lambda size: size[0])
         evidence = torch.zeros(())
-        for feature_map, weight in zip(feature_maps, weights, strict=True):
-            pooled = feature_map.mean(dim=(2, 3))
-            scale = math.sqrt(pooled.shape[1]) / pooled.norm(dim=1).clamp_min(1e-12)
-            places = torch.einsum("nchw,lc->nlhw", feature_map, weight)
-            evidence = evidence + places * scale[:, None, None, None]
+        for piece, weight in zip(pieces, self.head.weight.split(widths, dim=1), strict=True):
+            average = piece.average()
+            scale = math.sqrt(average.shape[1]) / average.norm(dim=1).clamp_min(1e-12)
+            places = torch.einsum("nchw,lc->nlhw", piece.shares(), weight)
+            evidence = evidence + _spread(places, grid) * scale[:, None, None, None]
         return Output(evidence.mean(dim=(2, 3)) + self.head.bias, evidence)
+
+    def _pieces(self, shared: torch.Tensor) -> list[_Pooled]:
+        """What the head reads, in the order of its weights, for the trunk's output."""
+        tuned = [] if self.kept is None else [_Pooled(self.top(shared), generalised=False)]
+        return tuned + self._start(shared)
+
+    def _start(self, shared: torch.Tensor) -> list[_Pooled]:
+        maps = [shared]
+        for stage in self.top if self.kept is None else self.kept:
+            maps.append(stage(maps[-1]).float())
+        if not self.reads_stages:
+            return [_Pooled(maps[-1], generalised=False)]
+        return [_Pooled(m, generalised) for m in reversed(maps) for generalised in (False, True)]
+
+
+def _scaled(pooled: torch.Tensor) -> torch.Tensor:
+    return functional.normalize(pooled) * math.sqrt(pooled.shape[1])
+
+
+def _spread(places: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    """Evidence (n, labels, h, w) on another grid, with the mean over the places that it had."""
+    if places.shape[2:] == grid:
+        return places
+    spread = functional.interpolate(places, size=tuple(grid), mode="bilinear")
+    lost = places.mean(dim=(2, 3), keepdim=True) - spread.mean(dim=(2, 3), keepdim=True)
+    return spread + lost
+
+
+@torch.no_grad()
+def _stage_channels(stages: list[nn.Module]) -> list[int]:
+    """Channels of each stage's output."""
+    output, channels = torch.zeros(1, 3, 64, 64), []
+    for stage in stages:
+        output = stage.eval()(output)
+        channels.append(output.shape[1])
+    return channels

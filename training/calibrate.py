@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -17,28 +18,69 @@ Integers = NDArray[np.int64]
 
 _SHRINKAGE: Final = 0.01
 """Weight of the squared log temperatures and biases: a dozen photos a label must not make certainty."""
+_EVEN_CHANCES: Final = -2.0
+"""How many standard deviations above the last label's photos the chances are taken to be even, before
+the conditions' photos speak."""
 
 
-def fit_blend(logits: Floats, labels: Integers) -> Floats:
-    """Weights (b,) of b sets of logits whose weighted sum makes held-out labels most likely.
+@dataclass(frozen=True)
+class Blend:
+    """How the logits of several heads become one: a weighted sum of their margins over the last label.
 
-    Stacking (Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1) with one weight a set, above 0, and a bias a
-    label that is left to the calibration; every label weighs the same. A single set keeps the weight 1.
+    Attributes:
+        weights: (heads, labels - 1).
+        offsets: (labels - 1,).
+    """
+
+    weights: Floats
+    offsets: Floats
+
+    def __call__(self, logits: Floats) -> Floats:
+        """Logits (n, labels), 0 for the last label, of those (n, heads, labels) of the heads."""
+        margins = logits[:, :, :-1] - logits[:, :, -1:]
+        mixed = np.einsum("nbk,bk->nk", margins, self.weights) + self.offsets
+        return np.concatenate([mixed, np.zeros((len(mixed), 1))], axis=1)
+
+
+def fit_blend(logits: Floats, labels: Integers) -> Blend:
+    """The blend of several heads' logits that makes held-out labels most likely.
+
+    Stacking (Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1), one weight a head and condition: the head
+    that knows tophi best need not be the one that knows calcinosis best. Each margin is first measured in
+    standard deviations of what the head says of the last label's photos, which are many; how the heads
+    are weighed stays near an even mean where the few photos of a condition do not say otherwise.
 
     Args:
-        logits: (n, b, k) of photos that the networks did not learn from.
+        logits: (n, heads, labels) of photos that the heads did not learn from.
         labels: (n,) index of each photo's label.
+
+    Raises:
+        TrainingError: `label_without_photos`.
     """
-    sets = logits.shape[1]
-    if sets == 1:
-        return np.ones(1)
+    _, heads, width = logits.shape
+    conditions = width - 1
+    margins = logits[:, :, :-1] - logits[:, :, -1:]
+    background = margins[labels == conditions]
+    if not len(background):
+        raise _without_photos(conditions)
+    centre = background.mean(axis=0)
+    spread = np.maximum(background.std(axis=0), 1e-9)
+    measured = (margins - centre) / spread
 
-    def blended(parameters: Floats) -> Floats:
-        total: Floats = np.einsum("nbk,b->nk", logits, np.exp(parameters[:sets]))
-        return total + parameters[sets:]
+    def unpack(parameters: Floats) -> tuple[Floats, Floats]:
+        weights = parameters[: heads * conditions].reshape(heads, conditions)
+        return weights * np.exp(parameters[-1]), parameters[heads * conditions : -1]
 
-    start = np.concatenate([np.full(sets, -math.log(sets)), np.zeros(logits.shape[2])])
-    return np.exp(_most_likely(blended, start, labels, logits.shape[2])[:sets])
+    def scores(parameters: Floats) -> Floats:
+        weights, biases = unpack(parameters)
+        mixed = np.einsum("nbk,bk->nk", measured, weights) + biases
+        return np.concatenate([mixed, np.zeros((len(mixed), 1))], axis=1)
+
+    even = np.full(heads * conditions, 1 / heads)
+    start = np.concatenate([even, np.full(conditions, _EVEN_CHANCES), [0.0]])
+    weights, biases = unpack(_most_likely(scores, start, labels, width))
+    weights = weights / spread
+    return Blend(weights, biases - (weights * centre).sum(axis=0))
 
 
 def _most_likely(
@@ -47,10 +89,7 @@ def _most_likely(
     """The parameters whose scores (n, k) make the labels most likely, near the start where unsure."""
     counts = np.bincount(labels, minlength=width)
     if (counts == 0).any():
-        raise TrainingError(
-            "label_without_photos",
-            f"label number {int(np.argmin(counts))} has no held-out photo to calibrate on",
-        )
+        raise _without_photos(int(np.argmin(counts)))
     weights = 1 / counts[labels] / width
     rows = np.arange(len(labels))
 
@@ -61,6 +100,12 @@ def _most_likely(
 
     best: Floats = minimize(loss, start, method="L-BFGS-B").x
     return best
+
+
+def _without_photos(label: int) -> TrainingError:
+    return TrainingError(
+        "label_without_photos", f"label number {label} has no held-out photo to calibrate on"
+    )
 
 
 def fit_calibration(logits: Floats, labels: Integers) -> Calibration:

@@ -13,6 +13,7 @@ from training.fit import Integers, Report
 from training.hardware import Hardware
 from training.log import tensorboard_is_installed
 from training.metrics import compute_metrics
+from training.parts import fit, part_logits
 from training.predictions import Predictions, write_predictions
 from training.recipe import Recipe
 from training.report import write_report
@@ -23,17 +24,15 @@ from training.study import (
     Floats,
     Readout,
     Study,
-    fit,
     fit_readout,
     kept_logits,
     make_predictions,
-    network_logits,
     prepare,
 )
 
 
 def held_out_logits(study: Study, work: Path, *, resume: bool, report: Report) -> Floats:
-    """Logits (rows, networks, labels) of every photo, from the fold that held it out."""
+    """Logits (rows, parts, labels) of every photo, from the fold that held it out."""
     folds = study.folds
     parts = {}
     for fold in np.unique(folds):
@@ -44,8 +43,8 @@ def held_out_logits(study: Study, work: Path, *, resume: bool, report: Report) -
             folder: Path = folder, learnt: Integers = learnt, held_out: Integers = held_out
         ) -> Floats:
             report(f"{folder.name}: learning from {len(learnt)} photographs")
-            networks = fit(study, learnt, folder, resume=resume, report=report)
-            return network_logits(networks, study, study.activations, held_out)
+            fitted = fit(study, learnt, folder, resume=resume, report=report)
+            return part_logits(fitted, study, study.activations, held_out)
 
         parts[fold] = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
     logits = np.full((len(folds), *next(iter(parts.values())).shape[1:]), np.nan)
@@ -71,7 +70,7 @@ def fold_readouts(study: Study, logits: Floats) -> dict[int, Readout]:
 
 
 def cross_predictions(study: Study, logits: Floats) -> Predictions:
-    """The predictions table of held-out logits (rows, networks, labels), read out fold by fold."""
+    """The predictions table of held-out logits (rows, parts, labels), read out fold by fold."""
     probabilities = np.zeros((len(study.rows), len(study.recipe.labels)))
     members = np.zeros(probabilities.shape, dtype=bool)
     for fold, readout in fold_readouts(study, logits).items():
@@ -114,10 +113,10 @@ def cross_validate(
         report: is told what is being done.
         hardware: to compute on; this process alone on the CPU unless given.
         watermark: judge photos with a source's watermark pasted onto them and hidden, too.
-        leave_source_out: judge each source by networks that learnt from the others alone, too.
+        leave_source_out: judge each source by what learnt from the others alone, too.
 
     Returns:
-        The study, the held-out logits (rows, networks, labels) and the metrics.
+        The study, the held-out logits (rows, parts, labels) and the metrics.
 
     Raises:
         TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos;

@@ -10,8 +10,6 @@ from typing import Any, Final
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
-from sklearn.preprocessing import StandardScaler
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -22,6 +20,7 @@ from model.network import Network
 from training.activations import Activations
 from training.errors import TrainingError
 from training.hardware import Hardware
+from training.heads import Head
 from training.layers import learning_layers
 from training.log import Epoch, EpochLog
 from training.progress import track
@@ -72,47 +71,23 @@ def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
 def compute_features(
     network: Network, activations: Activations, rows: Integers, hardware: Hardware
 ) -> np.ndarray:
-    """Pooled, scaled features (n, channels) of the plain views of rows (n,)."""
+    """What the head reads of a network's start weights, (n, width), for the plain views of rows (n,)."""
     network.eval().to(hardware.device)
     parts = []
     for start in range(0, len(rows), _BATCH):
         batch = activations.plain(rows[start : start + _BATCH]).to(hardware.device)
         with hardware.autocast():
-            feature_map = network.top(batch.to(memory_format=torch.channels_last))
-        parts.append(network.features(feature_map.float()).cpu().numpy())
+            features = network.start_features(batch.to(memory_format=torch.channels_last))
+        parts.append(features.float().cpu().numpy())
     network.cpu()
     return np.concatenate(parts)
 
 
-def fit_probe(
-    features: np.ndarray, labels: Integers, recipe: Recipe
-) -> tuple[np.ndarray, np.ndarray]:
-    """Weights (labels, channels) and biases (labels,) of a balanced logistic regression.
-
-    The features are standardised for the fit; the scaling is then folded into the weights. Balanced
-    means that the logits hold for labels that are equally likely. The weights of a label without photos
-    are 0.
-    """
-    scaler = StandardScaler().fit(features)
-    probe = LogisticRegression(C=recipe.probe_strength, class_weight="balanced", max_iter=500)
-    probe.fit(scaler.transform(features), labels)
-    weights = np.zeros((len(recipe.labels), features.shape[1]))
-    biases = np.zeros(len(recipe.labels))
-    if len(probe.classes_) == 2:  # scikit-learn keeps one row for two classes
-        sides = np.array([[-0.5], [0.5]])
-        weights[probe.classes_] = sides * probe.coef_
-        biases[probe.classes_] = sides[:, 0] * probe.intercept_
-    else:
-        weights[probe.classes_], biases[probe.classes_] = probe.coef_, probe.intercept_
-    weights = weights / scaler.scale_
-    return weights, biases - weights @ scaler.mean_
-
-
-def set_head(network: Network, weights: np.ndarray, biases: np.ndarray) -> None:
-    """Put a probe into the network's head."""
+def set_head(network: Network, head: Head) -> None:
+    """Put a fitted head into the network's."""
     with torch.no_grad():
-        network.head.weight.copy_(torch.from_numpy(weights))
-        network.head.bias.copy_(torch.from_numpy(biases))
+        network.head.weight.copy_(torch.from_numpy(head.weights))
+        network.head.bias.copy_(torch.from_numpy(head.biases))
 
 
 def finetune(

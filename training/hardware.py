@@ -17,7 +17,7 @@ from torch import nn
 from training.errors import TrainingError
 
 DEVICES: Final = ("cpu", "cuda")
-PRECISIONS: Final = ("bf16", "float32")
+PRECISIONS: Final = ("auto", "bf16", "float32")
 _PATIENCE: Final = datetime.timedelta(days=1)  # others wait while one reads every photograph
 
 
@@ -27,7 +27,8 @@ class Hardware:
     Args:
         device: `cpu` or `cuda`.
         precision: `bf16`, where convolutions and products are computed in bfloat16 and weights stay in
-            float32 (autocast), or `float32` throughout.
+            float32 (autocast); `float32` throughout; or `auto`, which is the former where the processor
+            computes in bfloat16 itself, and the latter where it would only pretend to, and take longer.
 
     Attributes:
         device: of this process.
@@ -39,7 +40,7 @@ class Hardware:
             processes and Accelerate is not there to join them.
     """
 
-    def __init__(self, device: str = "cpu", precision: str = "bf16") -> None:
+    def __init__(self, device: str = "cpu", precision: str = "auto") -> None:
         for value, known in ((device, DEVICES), (precision, PRECISIONS)):
             if value not in known:
                 raise TrainingError(
@@ -53,7 +54,7 @@ class Hardware:
             )
         self.processes = int(os.environ.get("WORLD_SIZE", "1"))
         self.rank = int(os.environ.get("RANK", "0"))
-        self._bf16 = precision == "bf16"
+        self._bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(device))
         self._accelerator = _join(device) if self.processes > 1 else None
         self.device = self._accelerator.device if self._accelerator else torch.device(device)
 
@@ -97,6 +98,13 @@ class Hardware:
         yield
         if self.writes:
             self.wait()
+
+
+def _computes_bf16(device: str) -> bool:
+    if device == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return bool(capabilities.get("avx512_bf16", False) or capabilities.get("arm_bf16", False))
 
 
 def _join(device: str) -> Any:

@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from model.labels import LABELS, OTHER
 from training.errors import TrainingError
+from training.heads import HeadName
 from training.views import Augmentation
 
 
@@ -21,8 +22,14 @@ class Recipe(BaseModel):
         backbone: as `model.backbones` names it.
         pretrained: begin from the backbone's ImageNet weights.
         input_size: side of the network's input in pixels; the backbone's own unless given.
-        method: `probe`, a logistic regression on frozen features; `finetune`, which begins from that
-            probe and then trains what is not frozen (LP-FT: Kumar et al. 2022, arXiv:2202.10054).
+        method: `probe`, linear heads on frozen features; `finetune`, which begins from a logistic
+            regression on them and then trains what is not frozen (LP-FT: Kumar et al. 2022,
+            arXiv:2202.10054).
+        heads: the linear heads on frozen features, as `training.heads` names them; those and what was
+            fine-tuned are blended. Fine-tuning may do without.
+        read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
+        shrinkage: of the covariance of `discriminant`.
+        teacher_ridge, teacher_strength: of `distilled`.
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
             computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
         views: augmented views kept of each photo, by `kind`.
@@ -37,7 +44,6 @@ class Recipe(BaseModel):
         mixup: parameter of the Beta distribution that mixes pairs (Zhang et al. 2018,
             arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside); 0 for none.
         label_smoothing: of the second task.
-        keep_start: keep the probe on the start weights beside the fine-tuned part, and blend both.
         freeze_batch_norm: keep the batch statistics of the start weights while fine-tuning.
         averaging: decay of the running average of the weights, a step.
         coverage: of the prediction sets.
@@ -56,7 +62,12 @@ class Recipe(BaseModel):
     frozen_stages: int = Field(default=0, ge=0)
     views: dict[str, int] = {"target": 16, "lookalike": 3, "distant": 1}
     augmentation: Augmentation = Augmentation()
+    heads: tuple[HeadName, ...] = ("logistic",)
+    read_stages: bool = False
     probe_strength: float = Field(default=3e-4, gt=0)
+    shrinkage: float = Field(default=0.3, gt=0, le=1)
+    teacher_ridge: float = Field(default=1.5, gt=0)
+    teacher_strength: float = Field(default=3e-3, gt=0)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=2)
     draws: int = Field(default=2400, ge=1)
@@ -67,7 +78,6 @@ class Recipe(BaseModel):
     source_label_weight: float = Field(default=0.5, ge=0)
     mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
-    keep_start: bool = True
     freeze_batch_norm: bool = True
     averaging: float = Field(default=0.99, ge=0, lt=1)
     coverage: float = Field(default=0.9, gt=0, lt=1)
@@ -84,6 +94,16 @@ class Recipe(BaseModel):
             )
         if self.prior is not None and len(self.prior) != len(self.labels):
             raise ValueError("prior holds one number a label")
+        return self
+
+    @model_validator(mode="after")
+    def _heads_can_be_fitted(self) -> "Recipe":
+        if len(set(self.heads)) != len(self.heads):
+            raise ValueError("heads are named once each")
+        if self.method == "probe" and not self.heads:
+            raise ValueError("a probe has at least one of heads")
+        if self.read_stages and not self.frozen_stages:
+            raise ValueError("read_stages reads from the last frozen stage on: set frozen_stages")
         return self
 
     @property

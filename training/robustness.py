@@ -1,4 +1,4 @@
-"""Asking a recipe's networks again: with the watermark pasted or hidden, and without one source's photos."""
+"""Asking what a recipe made again: with the watermark pasted or hidden, and without one source's photos."""
 
 import hashlib
 import json
@@ -12,16 +12,15 @@ from data.splits import leave_one_source_out
 from training import effects
 from training.activations import Activations, kept_activations
 from training.fit import Integers, Report
+from training.parts import fit, part_logits
 from training.predictions import Predictions
 from training.study import (
     Floats,
     Readout,
     Study,
-    fit,
     fit_readout,
     kept_logits,
     make_predictions,
-    network_logits,
 )
 from training.watermark import ChangedPhotos, Watermark, kept_watermark
 
@@ -39,7 +38,7 @@ def judge_watermark(
 ) -> dict[str, Any]:
     """How far probabilities move when the mark that most photos bear is pasted or hidden.
 
-    Each changed photo is judged by the networks and the readout of the fold that held it out.
+    Each changed photo is judged by the parts and the readout of the fold that held it out.
 
     Returns:
         `pasted`, over the photos that bear no mark, and `masked`, over those that bear it. Each has the
@@ -105,7 +104,7 @@ def _changed_logits(
     resume: bool,
     report: Report,
 ) -> Floats:
-    """Logits (n, networks, labels) of the changed photos with these numbers (n,)."""
+    """Logits (n, parts, labels) of the changed photos with these numbers (n,)."""
     views = ChangedPhotos(study.rows, numbers, root, watermark, way, study.preprocessing)
     folder = cache / _key(study, watermark, way, numbers)
     what = f"Reading the photographs, watermark {way}"
@@ -117,8 +116,8 @@ def _changed_logits(
 
         def ask(fold: int = fold, at: Integers = at, place: Path = place) -> Floats:
             learnt = np.flatnonzero(study.folds != fold)
-            networks = fit(study, learnt, place, resume=True, report=report)
-            return network_logits(networks, study, changed, at)
+            fitted = fit(study, learnt, place, resume=True, report=report)
+            return part_logits(fitted, study, changed, at)
 
         path = place / f"{way}.safetensors"
         parts[fold] = kept_logits(path, ask, study.hardware, resume=resume)
@@ -150,9 +149,9 @@ def judge_left_out_sources(
     """How the recipe does on each source when it learns from the others alone.
 
     A label that no other source holds is not learnt, and gets no probability. Blend, calibration and
-    prediction sets are fitted on the ordinary cross-validation's held-out logits (rows, networks,
+    prediction sets are fitted on the ordinary cross-validation's held-out logits (rows, parts,
     labels) of the photos that were learnt from: no photo of the left-out source is among them, though
-    the networks of those folds had seen some of that source.
+    those folds had learnt from some of that source.
 
     Returns:
         For each source the block of `effects.leave_one_source_out`.
@@ -196,8 +195,8 @@ def _judge_without(
         return probabilities, members
 
     def ask() -> Floats:
-        networks = fit(study, learnt, folder, resume=resume, report=report)
-        return network_logits(networks, study, study.activations, held_out)
+        fitted = fit(study, learnt, folder, resume=resume, report=report)
+        return part_logits(fitted, study, study.activations, held_out)
 
     asked = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
     own = logits[learnt][:, :, known]

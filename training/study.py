@@ -1,6 +1,5 @@
-"""A recipe with the photographs it is applied to: what is fitted to some of them, and what it says of others."""
+"""A recipe with the photographs it is applied to, and how what is said of them is read out."""
 
-import copy
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,21 +17,13 @@ from model.finding import outcome_of
 from model.network import Network
 from model.preprocessing import Preprocessing
 from training.activations import Activations, compute_activations
-from training.calibrate import fit_blend, fit_calibration, fit_conformal
-from training.fit import (
-    Integers,
-    Report,
-    Targets,
-    compute_features,
-    finetune,
-    fit_probe,
-    make_targets,
-    set_head,
-)
+from training.calibrate import Blend, fit_blend, fit_calibration, fit_conformal
+from training.fit import Integers, Report, Targets, compute_features, make_targets
 from training.hardware import Hardware
 from training.predictions import NO_FOLD, Predictions
 from training.recipe import Recipe
 from training.storage import write_whole
+from training.teacher import ask_teacher
 from training.tones import fill_skin_tones
 
 Floats = NDArray[np.float64]
@@ -46,7 +37,8 @@ class Study:
         rows: the photos, each with its fold.
         start: the network before any fit.
         activations: what the frozen part of it makes of each view.
-        features: (rows, channels) of the plain views under the start network.
+        features: (rows, width) that the heads read of the plain views under the start network.
+        taught: (rows, d) the teacher's embeddings of the plain views, where a head asks for them.
         hardware: what it is computed on.
     """
 
@@ -58,6 +50,7 @@ class Study:
     activations: Activations
     targets: Targets
     features: NDArray[np.float32]
+    taught: NDArray[np.float32] | None
     hardware: Hardware
 
     @property
@@ -90,47 +83,31 @@ def prepare(
     preprocessing = backbone.preprocessing
     if recipe.input_size:
         preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
-    start = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
+    start = Network(
+        backbone,
+        len(recipe.labels),
+        frozen_stages=recipe.frozen_stages,
+        reads_stages=recipe.read_stages,
+    )
     activations = compute_activations(folded, root, start, preprocessing, recipe, cache, hardware)
     report(f"{len(folded)} photographs read")
     features = compute_features(start, activations, np.arange(len(folded)), hardware)
-    targets = make_targets(folded, recipe)
+    taught = None
+    if "distilled" in recipe.heads:
+        with hardware.one_after_another():
+            taught = ask_teacher(folded, root, cache)
     return Study(
-        recipe, folded, backbone, preprocessing, start, activations, targets, features, hardware
+        recipe=recipe,
+        rows=folded,
+        backbone=backbone,
+        preprocessing=preprocessing,
+        start=start,
+        activations=activations,
+        targets=make_targets(folded, recipe),
+        features=features,
+        taught=taught,
+        hardware=hardware,
     )
-
-
-def fit(
-    study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report
-) -> list[Network]:
-    """The networks fitted to these rows (n,) of the study by its recipe.
-
-    One, or with `keep_start` two: the fine-tuned one, then the start network with its probe. What was
-    fitted is kept in a folder: asked again with `resume`, the same networks come from there.
-    """
-    probe = copy.deepcopy(study.start)
-    kept = folder / "probe.safetensors"
-    if study.hardware.writes and not (resume and kept.exists()):
-        found = fit_probe(study.features[rows], study.targets.labels[rows], study.recipe)
-        write_whole(kept, save({"weights": found[0], "biases": found[1]}))
-    study.hardware.wait()
-    fitted = load_file(kept)
-    set_head(probe, fitted["weights"], fitted["biases"])
-    if study.recipe.method == "probe":
-        return [probe]
-    tuned = copy.deepcopy(probe)
-    finetune(
-        tuned,
-        study.activations,
-        study.targets,
-        rows,
-        study.recipe,
-        folder,
-        study.hardware,
-        resume=resume,
-        report=report,
-    )
-    return [tuned, probe] if study.recipe.keep_start else [tuned]
 
 
 def kept_logits(
@@ -147,69 +124,25 @@ def kept_logits(
     return load_file(path)["logits"]
 
 
-@torch.no_grad()
-def network_logits(
-    networks: Sequence[Network], study: Study, activations: Activations, rows: Integers
-) -> Floats:
-    """Logits (n, networks, labels) of the plain views of rows (n,) of the activations."""
-    features = [
-        compute_features(network, activations, rows, study.hardware) for network in networks
-    ]
-    logits = [
-        network.head(torch.from_numpy(feature))
-        for network, feature in zip(networks, features, strict=True)
-    ]
-    stacked: Floats = torch.stack(logits, dim=1).double().numpy()
-    return stacked
-
-
-def assemble(networks: Sequence[Network], blend: Floats, study: Study) -> Network:
-    """One network whose logits are those of the given ones, weighted by `blend` (networks,)."""
-    if len(networks) == 1:
-        return networks[0]
-    tuned, probe = networks
-    whole = Network(
-        study.backbone,
-        len(study.recipe.labels),
-        frozen_stages=study.recipe.frozen_stages,
-        keeps_start=True,
-    )
-    whole.trunk.load_state_dict(study.start.trunk.state_dict())
-    whole.top.load_state_dict(tuned.top.state_dict())
-    if whole.kept is not None:
-        whole.kept.load_state_dict(probe.top.state_dict())
-    pairs = [(network.head, float(weight)) for network, weight in zip(networks, blend, strict=True)]
-    with torch.no_grad():
-        whole.head.weight.copy_(torch.cat([head.weight * weight for head, weight in pairs], dim=1))
-        biases = torch.stack([head.bias * weight for head, weight in pairs])
-        whole.head.bias.copy_(biases.sum(dim=0))
-    return whole.eval()
-
-
 @dataclass(frozen=True)
 class Readout:
-    """What turns the logits of a recipe's networks into probabilities and prediction sets."""
+    """What turns the logits of a recipe's parts into probabilities and prediction sets."""
 
-    blend: Floats
+    blend: Blend
     calibration: Calibration
     conformal: Conformal
 
-    def blended(self, logits: Floats) -> Floats:
-        """Logits (n, labels) of the assembled network, from those (n, networks, labels) of its parts."""
-        mixed: Floats = np.einsum("nbk,b->nk", logits, self.blend)
-        return mixed
-
     def read(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
         """Probabilities and membership of the prediction sets, both (n, labels)."""
-        mixed = self.blended(logits)
+        mixed = self.blend(logits)
         members = self.conformal.prediction_sets(self.calibration.probabilities(mixed))
         return self.calibration.probabilities(mixed, prior), members
 
 
 def fit_readout(logits: Floats, labels: Integers, coverage: float) -> Readout:
-    """Blend, calibration and prediction sets from held-out logits (n, networks, labels)."""
+    """Blend, calibration and prediction sets from held-out logits (n, parts, labels)."""
     blend = fit_blend(logits, labels)
-    mixed = np.einsum("nbk,b->nk", logits, blend)
+    mixed = blend(logits)
     calibration = fit_calibration(mixed, labels)
     conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
     return Readout(blend, calibration, conformal)

@@ -16,10 +16,11 @@ from training.card import write_card
 from training.crossval import cross_validate
 from training.fit import Report
 from training.hardware import Hardware
+from training.parts import assemble, fit
 from training.recipe import Recipe
 from training.runs import manifest_digest
 from training.storage import naming_a_full_disk
-from training.study import assemble, fit, fit_readout
+from training.study import fit_readout
 
 LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
 
@@ -68,14 +69,15 @@ def train(
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))
     with naming_a_full_disk(out):
-        networks = fit(study, everything, out / "work" / "final", resume=resume, report=report)
+        fitted = fit(study, everything, out / "work" / "final", resume=resume, report=report)
     readout = fit_readout(logits, study.targets.labels, recipe.coverage)
-    network = assemble(networks, readout.blend, study)
+    network = assemble(fitted, readout.blend, study)
     config = CheckpointConfig(
         name=recipe.name,
         labels=recipe.labels,
         backbone=recipe.backbone,
         kept_from=recipe.frozen_stages if network.kept is not None else None,
+        read_from=recipe.frozen_stages - 1 if network.reads_stages else None,
         preprocessing=study.preprocessing,
         calibration=readout.calibration,
         conformal=readout.conformal,

