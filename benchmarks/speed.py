@@ -1,0 +1,388 @@
+"""How long from a photo to a finding, beside the network alone and what a user would pick instead.
+
+    calcinosis bench
+    calcinosis bench --photos DIR --manifest CSV --out speed.json
+
+All contenders hold the same weights and take turns photo by photo in one run, so that their ratios stand even
+where the machine is busy; the load is printed with them. The network alone in ONNX Runtime or OpenVINO, on
+inputs that are ready, is the practical limit. Without photographs, pictures are drawn. Needs the extra
+`bench`; a contender that is not installed is left out, and said to be.
+"""
+
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from importlib import metadata
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from PIL import Image
+
+import model.reader
+from data.drawn import draw
+from data.manifest import read_manifest, resolve
+from model.config import SHIPPED, load_config
+from model.engine import INPUT, OUTPUTS, cores
+from model.labels import LABELS
+from model.photo import open_photo
+from model.reader import Reader
+
+PEER_START: Final = (
+    "import torch, timm; from model.checkpoint import load_checkpoint; load_checkpoint()"
+)
+"""What is done before a photo can be read by who takes PyTorch and timm."""
+
+_WARM_UP: Final = 3
+_CONTENDERS: Final = {
+    "calcinosis": "photo to finding",
+    "onnxruntime": "the network alone, ONNX Runtime",
+    "openvino": "the network alone, OpenVINO",
+    "torch": "the network alone, PyTorch eager",
+    "timm": "photo to label, timm's transform and PyTorch eager",
+    "transformers": "photo to label, Hugging Face's pipeline",
+}
+
+Ask = Callable[[Path, np.ndarray], object]
+
+
+def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
+    """All figures of one run; milliseconds, photos a second and megabytes."""
+    with tempfile.TemporaryDirectory() as folder:
+        exported = Path(folder) / "model.onnx"
+        export_apart(exported)
+        reader = Reader()
+        inputs = {
+            path: reader.config.preprocessing.array(open_photo(path))[None] for path in photos
+        }
+        contenders, absent = gather(exported, reader)
+        load = [os.getloadavg()[0]]
+        one = ask_in_turns(contenders, inputs, repeats)
+        stages = ask_by_stages(reader, photos, repeats)
+        many = ask_for_many(exported, photos, inputs, repeats)
+        begin = start_cold(photos[0], starts)
+        load.append(os.getloadavg()[0])
+    return {
+        "machine": {"cores": cores(), "processor": platform.processor(), "load": load},
+        "versions": {name: version_of(name) for name in ("torch", *_CONTENDERS, "timm")},
+        "photos": len(photos),
+        "repeats": repeats,
+        "absent": absent,
+        "one_photo_ms": one,
+        "stages_ms": stages,
+        "many_photos_per_second": many,
+        "cold_start": begin,
+    }
+
+
+def export_apart(out: Path) -> None:
+    """Export in another process, so that PyTorch is loaded here no earlier than its turn."""
+    command = "import sys; from pathlib import Path; from model.config import SHIPPED; "
+    command += "from model.export import export_onnx; export_onnx(SHIPPED, Path(sys.argv[1]))"
+    subprocess.run([sys.executable, "-c", command, str(out)], check=True, env=environment())  # noqa: S603
+
+
+def environment() -> dict[str, str]:
+    """That of a program that finds the packages of this repository."""
+    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+
+
+def gather(exported: Path, reader: Reader) -> tuple[dict[str, Ask], list[str]]:
+    """How each contender is asked, and those that are not installed."""
+    makers: dict[str, Callable[[], Ask]] = {
+        "calcinosis": lambda: lambda path, _: reader.read(path),
+        "onnxruntime": lambda: in_onnxruntime(exported),
+        "openvino": lambda: in_openvino(exported),
+        "torch": lambda: in_torch(reader),
+        "timm": lambda: with_timm(reader),
+        "transformers": lambda: with_transformers(reader),
+    }
+    contenders, absent = {}, []
+    for name, make in makers.items():
+        try:
+            contenders[name] = make()
+        except ImportError:
+            absent.append(name)
+    return contenders, absent
+
+
+def in_onnxruntime(exported: Path, threads: int | None = None) -> Ask:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = threads or cores()
+    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
+    return lambda _, ready: session.run(list(OUTPUTS), {INPUT: ready})
+
+
+def in_openvino(exported: Path) -> Ask:
+    import openvino
+
+    compiled = openvino.Core().compile_model(
+        exported, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
+    )
+    return lambda _, ready: compiled(ready)
+
+
+def in_torch(reader: Reader) -> Ask:
+    import torch
+
+    torch.set_num_threads(cores())
+
+    def ask(_: Path, ready: np.ndarray) -> object:
+        with torch.inference_mode():
+            return reader.network.explain(torch.from_numpy(ready))
+
+    return ask
+
+
+def with_timm(reader: Reader) -> Ask:
+    import torch
+    from timm.data import create_transform
+
+    how = reader.config.preprocessing
+    transform: Any = create_transform(
+        (3, how.size, how.size), interpolation="bicubic", mean=how.mean, std=how.std, crop_pct=1.0
+    )
+
+    def ask(path: Path, _: np.ndarray) -> object:
+        with torch.inference_mode(), Image.open(path) as picture:
+            return reader.network(transform(picture.convert("RGB"))[None]).softmax(dim=1)
+
+    return ask
+
+
+def with_transformers(reader: Reader) -> Ask:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel, ViTImageProcessor, pipeline
+    from transformers.modeling_outputs import ImageClassifierOutput
+
+    how, labels = reader.config.preprocessing, reader.config.labels
+
+    class Classifier(PreTrainedModel):  # type: ignore[misc]
+        config_class = PretrainedConfig
+        main_input_name = "pixel_values"
+
+        def __init__(self, config: Any) -> None:
+            super().__init__(config)
+            self.network = reader.network
+            self.post_init()
+
+        def _init_weights(self, module: torch.nn.Module) -> None:
+            """They are the reader's."""
+
+        def forward(self, pixel_values: torch.Tensor, **_: object) -> ImageClassifierOutput:
+            return ImageClassifierOutput(logits=self.network(pixel_values))
+
+    side = {"height": how.size, "width": how.size}
+    processor = ViTImageProcessor(size=side, resample=3, image_mean=how.mean, image_std=how.std)
+    config = PretrainedConfig(id2label=dict(enumerate(labels)), num_labels=len(labels))
+    ask = pipeline(
+        "image-classification", model=Classifier(config).eval(), image_processor=processor
+    )
+    return lambda path, _: ask(str(path))
+
+
+def ask_in_turns(
+    contenders: dict[str, Ask], inputs: dict[Path, np.ndarray], repeats: int
+) -> dict[str, dict[str, float]]:
+    """p50 and p95 of each contender in milliseconds, each photo by all of them before the next."""
+    times: dict[str, list[float]] = {name: [] for name in contenders}
+    for turn in range(repeats + 1):
+        for path, ready in list(inputs.items())[: None if turn else _WARM_UP]:
+            for name, ask in contenders.items():
+                begun = time.perf_counter()
+                ask(path, ready)
+                if turn:
+                    times[name].append(1000 * (time.perf_counter() - begun))
+    return {name: quantiles(values) for name, values in times.items()}
+
+
+def ask_by_stages(reader: Reader, photos: list[Path], repeats: int) -> dict[str, dict[str, float]]:
+    """p50 and p95 of what reading a photo consists of, clocked while it is read."""
+    stages = {
+        "decode": (model.reader, "open_photo"),
+        "quality": (model.reader, "find_problem"),
+        "input and network": (reader, "_ask"),
+        "network": (reader.engine, "explain"),
+        "decision": (model.reader, "decide"),
+        "heat map": (reader, "_heat_map"),
+    }
+    times: dict[str, list[float]] = {name: [] for name in ("all", *stages)}
+    with clocked(stages, times):
+        for path in photos * repeats:
+            begun = time.perf_counter()
+            reader.read(path)
+            times["all"].append(1000 * (time.perf_counter() - begun))
+    return {name: quantiles(values) for name, values in times.items() if values}
+
+
+@contextmanager
+def clocked(stages: dict[str, tuple[Any, str]], times: dict[str, list[float]]) -> Iterator[None]:
+    """Clock each call of the named functions, for a while."""
+    before = {name: getattr(place, word) for name, (place, word) in stages.items()}
+
+    def clock(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*args: Any, **kwargs: Any) -> Any:
+            begun = time.perf_counter()
+            result = function(*args, **kwargs)
+            times[name].append(1000 * (time.perf_counter() - begun))
+            return result
+
+        return timed
+
+    for name, (place, word) in stages.items():
+        setattr(place, word, clock(name, before[name]))
+    try:
+        yield
+    finally:
+        for name, (place, word) in stages.items():
+            setattr(place, word, before[name])
+
+
+def ask_for_many(
+    exported: Path, photos: list[Path], inputs: dict[Path, np.ndarray], repeats: int
+) -> dict[str, float]:
+    """Photos a second, of a folder and of the network alone in the best of three ways."""
+    reader = Reader(threads=1)
+    wide, narrow = in_onnxruntime(exported), in_onnxruntime(exported, threads=1)
+    ready = list(inputs.values())
+    batches = [np.concatenate(ready[n : n + 8]) for n in range(0, len(ready), 8)]
+
+    def side_by_side() -> None:
+        with ThreadPoolExecutor(cores()) as pool:
+            list(pool.map(lambda one: narrow(photos[0], one), ready))
+
+    ways: dict[str, Callable[[], object]] = {
+        "calcinosis": lambda: list(reader.read_each(photos, workers=cores())),
+        "network, one after the other": lambda: [wide(photos[0], one) for one in ready],
+        "network, batches of 8": lambda: [wide(photos[0], batch) for batch in batches],
+        "network, one a core": side_by_side,
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in ways}
+    for turn in range(repeats + 1):
+        for name, way in ways.items():
+            begun = time.perf_counter()
+            way()
+            if turn:
+                seconds[name].append(time.perf_counter() - begun)
+    return {name: len(photos) / float(np.median(values)) for name, values in seconds.items()}
+
+
+def start_cold(photo: Path, starts: int) -> dict[str, dict[str, float]]:
+    """Seconds and peak megabytes of whole processes, in turns; the first turn is not counted."""
+    commands = {
+        "calcinosis predict": ["-m", "cli", "predict", str(photo), "--json"],
+        "import torch, timm; load": ["-c", PEER_START],
+    }
+    seconds: dict[str, list[float]] = {name: [] for name in commands}
+    megabytes: dict[str, list[float]] = {name: [] for name in commands}
+    for turn in range(starts + 1):
+        for name, words in commands.items():
+            begun = time.perf_counter()
+            process = subprocess.Popen(  # noqa: S603 (this Python, with fixed words)
+                [sys.executable, *words], stdout=subprocess.DEVNULL, env=environment()
+            )
+            _, status, usage = os.wait4(process.pid, 0)
+            process.returncode = os.waitstatus_to_exitcode(status)
+            if process.returncode:
+                raise SystemExit(f"this ended in an error: {' '.join(words)}")
+            if turn:
+                seconds[name].append(time.perf_counter() - begun)
+                megabytes[name].append(usage.ru_maxrss / 1024)
+    return {
+        name: {
+            "seconds": float(np.median(seconds[name])),
+            "peak_megabytes": float(np.median(megabytes[name])),
+        }
+        for name in commands
+    }
+
+
+def quantiles(values: list[float]) -> dict[str, float]:
+    p50, p95 = np.percentile(values, (50, 95))
+    return {"p50": float(p50), "p95": float(p95)}
+
+
+def version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def show(figures: dict[str, Any]) -> str:
+    """The figures as tables in Markdown."""
+    one, many, begin = (
+        figures[name] for name in ("one_photo_ms", "many_photos_per_second", "cold_start")
+    )
+    load = ", ".join(f"{value:.1f}" for value in figures["machine"]["load"])
+    lines = [
+        f"{figures['photos']} photos, {figures['repeats']} times, {figures['machine']['cores']} cores; "
+        f"load before and after: {load}",
+        "",
+        "| one photo | p50 ms | p95 ms | of ONNX Runtime's p50 |",
+        "|---|---|---|---|",
+    ]
+    for name, times in one.items():
+        ratio = times["p50"] / one["onnxruntime"]["p50"]
+        row = f"| {_CONTENDERS[name]} | {times['p50']:.1f} | {times['p95']:.1f} | {ratio:.2f} |"
+        lines.append(row)
+    lines += ["", "| stage | p50 ms | p95 ms |", "|---|---|---|"]
+    for name, times in figures["stages_ms"].items():
+        lines.append(f"| {name} | {times['p50']:.1f} | {times['p95']:.1f} |")
+    limit = max(value for name, value in many.items() if name != "calcinosis")
+    lines += ["", "| many photos | photos a second | of the network's best |", "|---|---|---|"]
+    for name, value in many.items():
+        lines.append(f"| {name} | {value:.1f} | {value / limit:.2f} |")
+    lines += ["", "| cold start | seconds | peak MB |", "|---|---|---|"]
+    for name, value in begin.items():
+        lines.append(f"| {name} | {value['seconds']:.2f} | {value['peak_megabytes']:.0f} |")
+    ours, theirs = (value["seconds"] for value in begin.values())
+    lines += ["", f"cold start, ours of theirs: {ours / theirs:.2f}"]
+    lines += [f"not installed: {', '.join(figures['absent'])}"] if figures["absent"] else []
+    return "\n".join(lines)
+
+
+def run(
+    photos: Path | None, manifest: Path | None, count: int, repeats: int, starts: int
+) -> dict[str, Any]:
+    """Measure on photographs of a manifest, or on drawn pictures."""
+    if photos and manifest:
+        rows = read_manifest(manifest, labels=load_config(SHIPPED).labels)
+        chosen = np.random.default_rng(0).permutation(len(rows))[:count]
+        paths = [resolve(photos, rows[number]) for number in chosen]
+        return measure(paths, repeats=repeats, starts=starts)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = [Path(folder) / f"{number}.jpg" for number in range(count)]
+        for number, path in enumerate(paths):
+            label = LABELS[number % len(LABELS)]
+            draw(label, number, (640, 480)).save(path, quality=90)
+        return measure(paths, repeats=repeats, starts=starts)
+
+
+def main(
+    photos: Path | None = None,
+    manifest: Path | None = None,
+    *,
+    count: int = 40,
+    repeats: int = 3,
+    starts: int = 5,
+    out: Path | None = None,
+) -> None:
+    """Measure, print, and write where asked to."""
+    figures = run(photos, manifest, count, repeats, starts)
+    print(show(figures))
+    if out:
+        out.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
