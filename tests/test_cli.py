@@ -190,3 +190,45 @@ def test_a_manifest_that_cannot_be_used(
     assert code == 1
     assert named in err
     assert "Traceback" not in err
+
+
+def test_an_exported_checkpoint_gives_the_same_finding(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    photo, exported = tmp_path / "p.png", tmp_path / "new" / "model.onnx"
+    draw("milium", seed=110).save(photo)
+    code, _, err = run("export", "--checkpoint", tiny_checkpoint, "--out", exported)
+    assert code == 0
+    assert "model.onnx" in err
+    by_torch = json.loads(run("predict", photo, "--json", "--checkpoint", tiny_checkpoint)[1])
+    by_onnx = json.loads(run("predict", photo, "--json", "--checkpoint", exported)[1])
+    for label, probability in by_torch.pop("probabilities").items():
+        assert by_onnx["probabilities"][label] == pytest.approx(probability, abs=1e-5)
+    del by_onnx["probabilities"]
+    assert by_onnx == by_torch
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("export",),
+        ("export", "--format", "graph", "--out", "model.onnx"),
+        ("export", "--format", "tflite", "--out", "model.tflite"),
+        ("bench", "--photos", "photos"),
+    ],
+)
+def test_an_export_or_a_bench_that_cannot_be_meant(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments)[0] == 2
+
+
+def test_an_export_that_cannot_be_made(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    code, _, err = run("export", "--checkpoint", tmp_path, "--out", tmp_path / "m.onnx")
+    assert code == 1
+    assert "config.json" in err
+    (tmp_path / "taken").write_text("a file")
+    code, _, err = run(
+        "export", "--checkpoint", tiny_checkpoint, "--out", tmp_path / "taken" / "m.onnx"
+    )
+    assert code == 1
+    assert "taken" in err
+    assert "Traceback" not in err
