@@ -40,7 +40,7 @@ class Reader:
         CheckpointError: if the checkpoint cannot be loaded.
         ValueError: if the prior or the language is not usable.
 
-    Example:
+    Examples:
         >>> finding = Reader().read("bump.jpg")  # doctest: +SKIP
         >>> finding.outcome, finding.prediction_set  # doctest: +SKIP
         ('uncertain', ('calcinosis_cutis', 'milium'))
