@@ -19,10 +19,9 @@ os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
 
 import gradio as gr
-import torch
 from starlette.middleware import Middleware
 
-from model.checkpoint import SHIPPED
+from model.config import SHIPPED
 from model.errors import CalcinosisError, CheckpointError
 from model.reader import Reader
 from page import incoming, views
@@ -206,8 +205,8 @@ def serve(
     Raises:
         CheckpointError: if the checkpoint cannot be loaded; there is never a page without one.
     """
-    reader = Reader(checkpoint)
-    torch.set_num_threads(1)  # each of the photos read at the same time has a core of its own
+    # Each of the photos read at the same time has a core of its own.
+    reader = Reader(checkpoint, threads=1)
     _make_private_folder()
     page = build_app(reader, record=read_record(checkpoint), quiz=quiz)
     _, address, _ = launch(

@@ -12,7 +12,7 @@ from typing import Final
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
-from model.checkpoint import CheckpointConfig
+from model.config import CheckpointConfig
 from model.finding import Finding
 from model.heatmap import overlay, seen
 from model.labels import LABELS, conditions
