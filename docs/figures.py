@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from model.checkpoint import SHIPPED
+from model.config import SHIPPED
 from training.card import FIGURES
 from training.metrics import find_figure
 from training.wording import plain_name, say_figure

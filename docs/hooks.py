@@ -11,7 +11,7 @@ sys.path.insert(0, str(ROOT))
 
 from data.catalogue import list_sets, shown  # noqa: E402 - found through the path above
 from docs.figures import every_figure, read_metrics, summary, table  # noqa: E402
-from model.checkpoint import SHIPPED, load_config  # noqa: E402
+from model.config import SHIPPED, load_config  # noqa: E402
 from training.wording import plain_name  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.calcinosis")

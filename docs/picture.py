@@ -15,7 +15,7 @@ from playwright.sync_api import sync_playwright
 
 import app as demo
 from data.drawn import draw
-from model.checkpoint import SHIPPED
+from model.config import SHIPPED
 from model.reader import Reader
 from page.record import read_record
 
