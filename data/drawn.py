@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from data.manifest import OTHER, Row, write_manifest
@@ -45,7 +46,7 @@ def draw(
     picture = Image.fromarray((tone + grain).clip(0, 255).astype(np.uint8))
     pen = ImageDraw.Draw(picture)
 
-    def blob(centre: Sequence[float], radius: float, colour: Colour) -> None:
+    def blob(centre: NDArray[np.float64], radius: float, colour: Colour) -> None:
         (x, y), r = centre, radius * min(size)
         mixed = contrast * np.array(colour) + (1 - contrast) * tone
         fill = tuple(int(part) for part in mixed.clip(0, 255))
