@@ -2,17 +2,23 @@
 
     python benchmarks/quality_gate.py --manifest photos.csv --root photos/
 
-The photographs are halved by group. The bounds of `model/quality.py` were set from a sample of both halves
-that held every photograph of the three conditions, and the one on sharpness was then corrected on the first
-half. Of the second half, only look-alikes outside that sample were never looked at: of 250 of those, 1.2 %
-(0.4 to 3.5) were refused. Brightness alone catches a tenth of the light seldom (38 %), since well lit dark skin is
-as dark: the bound was set so that no drawn skin tone is refused.
+The photographs are halved by group. Every bound of `model/quality.py` was chosen on the first half alone, from
+its first 320 photographs: just beyond the last, or the last three, of them where most copies were already
+outside, and for darkness in the gap between the darkest of them (182) and the brightest copy at a tenth of the
+light (91), nearer to the copies. The second half was not looked at before it was measured (the bound on sharpness was then eased from 3 to 2.5,
+since drawn pictures need it); the properties that are measured had been thought of on a sample of both.
+
+With `--most 160 --off-topic data/curated/excluded.csv` the second half gave: 3 of 160 good ones refused (1.9 %,
+0.6 to 5.4); caught 97 to 100 % of every kind of copy but two: 21 % at a fifth of the light and 77 % at twice the
+light, which are also the mildest. Of 11 real pictures that are no photograph of skin 9 were refused, all five
+X-rays among them; two of food passed.
 
 "Good" are photographs of the conditions and of their look-alikes as they come, so the few X-rays and
-micrographs among them count against the gate.
+micrographs among them count against the gate. `--off-topic` adds real pictures that are no photograph of skin.
 """
 
 import argparse
+import csv
 import io
 import random
 import zlib
@@ -29,7 +35,7 @@ from model.photo import open_photo
 from model.quality import find_problem
 
 Degrade = Callable[[Image.Image], Image.Image]
-_MOST_SIDE = 800  # a phone's photo is larger, but what is measured is 256 pixels wide
+_MOST_SIDE = 512  # a phone's photo is larger, but what is measured is 256 pixels wide
 
 
 def blurred(share: float) -> Degrade:
@@ -106,8 +112,10 @@ BAD: dict[str, Degrade] = {
     "blurred by 4 %": blurred(0.04),
     "shaken by 6 %": shaken(0.06),
     "shaken by 12 %": shaken(0.12),
+    "a fifth of the light": exposed(0.2),
     "a tenth of the light": exposed(0.1),
     "a thirtieth of the light": exposed(1 / 30),
+    "twice the light": exposed(2),
     "three times the light": exposed(3),
     "eight times the light": exposed(8),
     "64 pixels wide": tiny,
@@ -123,6 +131,8 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True)
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--most", type=int, default=400, help="photographs of each half")
+    parser.add_argument("--half", choices=("first", "second"), default="second")
+    parser.add_argument("--off-topic", type=Path, help="CSV of file and reason: no photographs")
     arguments = parser.parse_args()
     rows = [
         row for row in read_manifest(arguments.manifest, labels=LABELS) if row.kind != "distant"
@@ -134,8 +144,9 @@ def main() -> None:
         half = halves["first" if zlib.crc32(row.group.encode()) % 2 else "second"]
         if len(half) < arguments.most:
             half.append(row)
-    for name, half in halves.items():
-        report(name, half, arguments.root)
+    report(arguments.half, halves[arguments.half], arguments.root)
+    if arguments.off_topic:
+        report_off_topic(arguments.off_topic, arguments.root)
 
 
 def report(name: str, rows: list[Row], root: Path) -> None:
@@ -160,6 +171,16 @@ def report(name: str, rows: list[Row], root: Path) -> None:
     print(f"  of the darkest fifth of them: {_share(sum(no for _, no in dark), len(dark))}")
     for kind in BAD:
         print(f"  caught, {kind:28} {_share(caught[kind], total)}")
+
+
+def report_off_topic(excluded: Path, root: Path) -> None:
+    """Print what becomes of real pictures that are no photograph of skin."""
+    with excluded.open(encoding="utf-8", newline="") as file:
+        rows = [row for row in csv.DictReader(file) if "no clinical" in row["reason"]]
+    print(f"\n{len(rows)} pictures that are no photograph of skin")
+    for row in rows:
+        problem = find_problem(open_photo(root / row["file"]))
+        print(f"  {problem.code if problem else 'passed':12} {row['reason']}")
 
 
 def _saved(photo: Image.Image) -> Image.Image:
