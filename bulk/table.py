@@ -1,0 +1,144 @@
+"""The table of findings: a folder of Parquet files, each whole or not there.
+
+Pandas, Polars, DuckDB, Arrow and Spark read such a folder as one table. One file could not grow: the end of a
+Parquet file is what says where everything in it is.
+"""
+
+import hashlib
+import json
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+from bulk.errors import BulkError
+from bulk.reading import Record
+from data.listing import Slice
+
+RUN: Final = "_run.json"
+"""What the run depends on. Readers of tables pass over names that begin with an underscore."""
+FINISHED: Final = "_SUCCESS"
+_FAILED: Final = b"calcinosis.failed"
+
+
+def pyarrow() -> Any:
+    """The package that reads and writes Parquet.
+
+    Raises:
+        BulkError: `not_installed`.
+    """
+    try:
+        import pyarrow.parquet
+    except ImportError:
+        raise BulkError(
+            "not_installed",
+            "Parquet needs one more package; run: pip install 'calcinosis[scale]'",
+        ) from None
+    return pyarrow
+
+
+def check_claim(out: Path, run: dict[str, Any]) -> None:
+    """Make sure that a folder holds this run, or nothing.
+
+    Raises:
+        BulkError: `other_run`.
+    """
+    note = out / RUN
+    if note.is_file():
+        if json.loads(note.read_text(encoding="utf-8")) != run:
+            raise BulkError(
+                "other_run",
+                "holds findings of another manifest, checkpoint or prior; choose another --out",
+                name=str(out),
+            )
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise BulkError(
+            "other_run",
+            "is there already and holds something else; choose another --out, for a folder",
+            name=str(out),
+        )
+
+
+def claim(out: Path, run: dict[str, Any]) -> None:
+    """Make a folder this run's own."""
+    out.mkdir(parents=True, exist_ok=True)
+    _write(out / RUN, (json.dumps(run, indent=2) + "\n").encode())
+
+
+def part_path(out: Path, piece: Slice) -> Path:
+    """Where the findings of a slice belong."""
+    return out / f"part-{piece.number:07}.parquet"
+
+
+def failed_in(out: Path, piece: Slice) -> int | None:
+    """How many photos of a slice got no finding; None where the slice is still to be read."""
+    path = part_path(out, piece)
+    if not path.exists():
+        return None
+    facts = pyarrow().parquet.read_metadata(path)
+    return int(facts.metadata[_FAILED])
+
+
+def write_part(out: Path, piece: Slice, records: Sequence[Record], labels: Sequence[str]) -> int:
+    """Write the findings of a slice whole or not at all; says how many photos got none.
+
+    Raises:
+        BulkError: `rows_lost`, if there is not one record a row, in order.
+    """
+    if [record["row"] for record in records] != [*range(piece.first, piece.first + piece.rows)]:
+        raise BulkError("rows_lost", "a row is missing or out of order", name=str(out))
+    arrow = pyarrow()
+    failed = sum("error_code" in record for record in records)
+    schema = _schema(arrow, labels).with_metadata({_FAILED: str(failed).encode()})
+    table = arrow.Table.from_pylist(list(records), schema=schema)
+    file = arrow.BufferOutputStream()
+    arrow.parquet.write_table(table, file, compression="zstd")
+    _write(part_path(out, piece), file.getvalue())
+    return failed
+
+
+def _schema(arrow: Any, labels: Sequence[str]) -> Any:
+    text, texts = arrow.string(), arrow.list_(arrow.string())
+    return arrow.schema(
+        [
+            ("row", arrow.int64()),
+            ("file", text),
+            ("outcome", text),
+            *((f"p_{label}", arrow.float64()) for label in labels),
+            ("prediction_set", texts),
+            ("reasons", texts),
+            ("advice", text),
+            ("checkpoint", text),
+            ("error_code", text),
+            ("error_message", text),
+        ]
+    )
+
+
+def finish(out: Path) -> None:
+    """Note that every part is there."""
+    _write(out / FINISHED, b"")
+
+
+def _write(path: Path, content: Any) -> None:
+    """A file that is whole once it has its name, even if the power fails."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with partial.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        partial.replace(path)
+    except BaseException:
+        partial.unlink(missing_ok=True)
+        raise
+
+
+def digest_of(checkpoint: Path) -> str:
+    """SHA-256 of what a checkpoint says with: its file, or its settings and weights."""
+    digest = hashlib.sha256()
+    names = ("config.json", "model.safetensors")
+    for path in [checkpoint / name for name in names] if checkpoint.is_dir() else [checkpoint]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()

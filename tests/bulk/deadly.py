@@ -1,0 +1,17 @@
+"""A worker's task that ends its process at one photo, as a decoder with a fault would."""
+
+import os
+import signal
+
+from bulk import crew
+from bulk.reading import Record
+
+NAME = "deadly.png"
+_read = crew._read
+
+
+def read(first: int, files: list[str]) -> list[Record]:
+    """As `bulk.crew` reads, until the deadly photo."""
+    if NAME in files:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return _read(first, files)

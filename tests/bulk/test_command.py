@@ -1,0 +1,54 @@
+"""`calcinosis predict --manifest`: its exit codes, and what it says."""
+
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from tests.bulk.conftest import BAD, PHOTOS
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and standard error."""
+    result = CliRunner().invoke(app, ["predict", *(str(part) for part in arguments)])
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+    return result.exit_code, result.stderr
+
+
+def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    from pyarrow import parquet
+
+    good = tmp_path / "good.csv"
+    good.write_text("file\nphoto-1.png\n")
+    given = ("--root", photos, "--checkpoint", checkpoint, "--workers", 1)
+    code, said = run("--manifest", good, "--out", tmp_path / "good.parquet", *given)
+    assert (code, "1 got a finding" in said) == (0, True)
+    out = tmp_path / "all.parquet"
+    for _ in range(2):  # the second time all is known, and the answer is the same
+        code, said = run("--manifest", photos / "manifest.csv", "--out", out, *given)
+        assert code == 1
+        assert f"asked about {PHOTOS + 1 + len(BAD)} photos, {PHOTOS + 1} got a finding" in said
+    assert parquet.read_table(out).num_rows == PHOTOS + 1 + len(BAD)
+    code, said = run("--manifest", good, "--out", out, *given)
+    assert (code, "choose another --out" in said) == (1, True)
+    code, said = run(
+        "--manifest", good, "--out", tmp_path / "none.parquet", "--root", photos,
+        "--checkpoint", tmp_path / "none",
+    )  # fmt: skip
+    assert code == 1
+    assert "none" in said
+    assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--manifest", "m.csv"),
+        ("--manifest", "m.csv", "--root", "."),
+        ("--manifest", "m.csv", "--root", ".", "--out", "t.parquet", "a.jpg"),
+        ("--manifest", "m.csv", "--root", ".", "--out", "t.parquet", "--json"),
+    ],
+)
+def test_wrong_usage_ends_in_two(arguments: tuple[str, ...]) -> None:
+    assert run(*arguments)[0] == 2

@@ -1,0 +1,203 @@
+"""Reading a manifest into a table: every row once, whoever is killed and whenever."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bulk import crew
+from bulk.crew import Crew, Task
+from bulk.errors import BulkError
+from bulk.reading import Job
+from bulk.run import open_run
+from bulk.table import FINISHED
+from model.errors import CheckpointError
+from tests.bulk import deadly
+from tests.bulk.conftest import BAD
+
+ROOT = Path(__file__).parents[2]
+Said = list[dict[str, Any]]
+
+
+def table(folder: Path) -> Said:
+    """The rows of a table in the order of its files, as any reader of Parquet sees them."""
+    from pyarrow import parquet
+
+    rows: Said = parquet.read_table(folder).to_pylist()
+    return rows
+
+
+def check(found: Said, expected: Said) -> None:
+    """Every row of the manifest is there once, in its place, and says what it should."""
+    assert [row["row"] for row in found] == [*range(len(expected))]
+    for row, wanted in zip(found, expected, strict=True):
+        for name, value in wanted.items():
+            same = pytest.approx(value, abs=1e-6) if isinstance(value, float) else value
+            assert row[name] == same, (row["file"], name)
+        if "error_code" in wanted:
+            assert row["error_message"]
+            assert row["outcome"] is None
+        else:
+            assert row["error_code"] is None
+            assert "Only a clinician" in row["advice"]
+
+
+def read(photos: Path, checkpoint: Path, out: Path, workers: int = 2) -> int:
+    """Read all that is left, in parts of eight rows; says how many rows got no finding."""
+    run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
+    assert sum(run.read(workers=workers)) == run.listing.rows - run.done
+    return run.failed
+
+
+def test_a_table_says_what_reading_one_by_one_says(
+    photos: Path, checkpoint: Path, expected: Said, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    assert read(photos, checkpoint, out) == len(BAD)
+    check(table(out), expected)
+    assert (out / FINISHED).exists()
+    # Once more there is nothing to do, and no worker is started for it.
+    assert read(photos, checkpoint, out, workers=10**6) == len(BAD)
+    assert not list(out.glob(".*"))
+
+
+def test_what_was_not_finished_is_read_and_nothing_else(
+    photos: Path, checkpoint: Path, expected: Said, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    read(photos, checkpoint, out)
+    parts = sorted(out.glob("part-*"))
+    kept = {part: part.stat().st_ino for part in (parts[0], parts[2])}
+    for part in (parts[1], *parts[3:]):
+        part.unlink()
+    (out / ".part-0000001.parquet.1.partial").write_bytes(b"half a file")
+    assert read(photos, checkpoint, out) == len(BAD)
+    assert {part: part.stat().st_ino for part in kept} == kept
+    check(table(out), expected)
+
+
+def test_a_killed_run_leaves_no_worker_and_goes_on(
+    photos: Path, checkpoint: Path, expected: Said, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    program = """if __name__ == "__main__":
+        import sys
+        from pathlib import Path
+        from bulk.reading import Job
+        from bulk.run import open_run
+
+        photos, checkpoint, out = map(Path, sys.argv[1:])
+        run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
+        list(run.read(workers=2))
+    """
+    (tmp_path / "program.py").write_text(program)
+    process = subprocess.Popen(  # noqa: S603 (our own program)
+        [sys.executable, tmp_path / "program.py", photos, checkpoint, out],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        start_new_session=True,
+    )
+    wait_until(lambda: any(out.glob("part-*")) or process.poll() is not None)
+    process.kill()
+    process.wait()
+    wait_until(lambda: not alive(process.pid))
+    left = len(list(out.glob("part-*")))
+    assert left
+    assert read(photos, checkpoint, out) == len(BAD)
+    check(table(out), expected)
+
+
+def alive(group: int) -> bool:
+    """Whether a process of the group is left."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 240
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_killed_worker_loses_nothing(
+    photos: Path, checkpoint: Path, expected: Said, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
+    out.mkdir()
+    with Crew(run.job, workers=2) as hired:
+        steps = run.read_with(hired)
+        next(steps)
+        for process in list(hired._pool._processes.values()):
+            os.kill(process.pid, signal.SIGKILL)
+        assert sum(steps) == run.listing.rows - 8
+    check(table(out), expected)
+
+
+def test_a_photo_that_ends_its_worker_is_named_and_the_others_are_read(
+    photos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crew, "_read", deadly.read)
+    files = ["photo-1.png", deadly.NAME, "photo-2.png"]
+    with Crew(Job(photos, checkpoint), workers=1) as hired:
+        (records,) = hired.read([(7, files)])
+    assert [record["row"] for record in records] == [7, 8, 9]
+    assert [record.get("error_code") for record in records] == [None, "crashed", None]
+
+
+def test_only_a_few_tasks_are_held(photos: Path, checkpoint: Path) -> None:
+    drawn = 0
+
+    def tasks() -> Iterator[Task]:
+        nonlocal drawn
+        for drawn in range(1, 101):
+            yield drawn, ["text.jpg"]
+
+    with Crew(Job(photos, checkpoint), workers=1) as hired:
+        for collected, _ in enumerate(hired.read(tasks()), start=1):
+            assert drawn - collected < 5
+    assert drawn == 100
+
+
+def test_a_folder_is_one_runs_own(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
+    out, other = tmp_path / "table.parquet", tmp_path / "other.csv"
+    read(photos, checkpoint, out, workers=1)
+    other.write_text("file\ntext.jpg\n")
+    job = Job(photos, checkpoint)
+    (tmp_path / "file").touch()
+    for manifest, given, place in (
+        (other, job, out),
+        (photos / "manifest.csv", Job(photos, checkpoint, (0.4, 0.3, 0.2, 0.1)), out),
+        (other, job, photos),
+        (other, job, tmp_path / "file"),
+    ):
+        with pytest.raises(BulkError) as caught:
+            open_run(manifest, given, place, rows_a_part=8)
+        assert caught.value.code == "other_run"
+
+
+def test_what_cannot_begin_leaves_nothing_behind(
+    photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    broken, out = tmp_path / "broken", tmp_path / "table.parquet"
+    broken.mkdir()
+    (broken / "config.json").write_text("{}")
+    (broken / "model.safetensors").touch()
+    run = open_run(photos / "manifest.csv", Job(photos, broken), out)
+    with pytest.raises(CheckpointError):
+        list(run.read(workers=1))
+    run = open_run(photos / "manifest.csv", Job(photos, checkpoint, (0.5, 0.5)), out)
+    with pytest.raises(ValueError, match="prior"):
+        list(run.read(workers=1))
+    with pytest.raises(BulkError, match="no folder"):
+        open_run(photos / "manifest.csv", Job(tmp_path / "none", checkpoint), out)
+    assert not out.exists()
