@@ -1,4 +1,4 @@
-# The demo as an image: CPU only, not root, and content with a read-only file system:
+# The demo as an image: CPU only, not root, and content with a read-only file system (linted, not yet built):
 #   docker build -t calcinosis .
 #   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:7860:7860 calcinosis
 FROM python:3.12-slim

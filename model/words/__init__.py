@@ -39,6 +39,17 @@ class Words:
         known = self.table["labels"].get(label)
         return known["settle"] if known else self("unknown_label.settle", label=self.label(label))
 
+    def sources(self, names: Sequence[str]) -> list[dict[str, str]]:
+        """The sources of a statement, by their names in the table: number, text and address of each."""
+        known = self.table["sources"]["list"]
+        numbers = {name: str(number) for number, name in enumerate(known, 1)}
+        return [{"number": numbers[name], **known[name]} for name in names]
+
+    def sources_of(self, label: str) -> list[dict[str, str]]:
+        """The sources of what would settle whether it is this label."""
+        known = self.table["labels"].get(label)
+        return self.sources(known["sources"]) if known else []
+
     def listing(self, labels: Sequence[str], join: str = "and") -> str:
         """The labels as an enumeration: `milium, gouty tophus and something else`."""
         names = [self.label(label) for label in labels]

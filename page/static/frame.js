@@ -113,6 +113,7 @@ async function add(files) {
 
 function look() {
   if (!photos.length || looking) return;
+  if (!navigator.onLine) { say(strings.offline); return; }
   looking = true;
   show();
   say(strings.looking);
@@ -134,6 +135,13 @@ window.calcinosisAnswered = (answered) => {
 new MutationObserver(() => {
   if (looking && document.querySelector("[data-testid=toast-body].error")) window.calcinosisAnswered(false);
 }).observe(document.body, { childList: true, subtree: true });
+
+// A reading that the network is lost in never ends by itself. Gradio starts the page anew after one.
+window.addEventListener("offline", () => {
+  if (looking) window.calcinosisAnswered(false);
+  say(strings.offline);
+});
+window.addEventListener("online", () => say(photos.length ? strings.online : ""));
 
 async function openCamera() {
   try {

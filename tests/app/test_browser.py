@@ -345,3 +345,42 @@ def test_when_the_server_refuses_the_page_says_so_and_can_try_again(
     )
     page.context.unroute("**/queue/join*")
     assert "Only a clinician" in look(page)
+
+
+def test_a_lost_network_is_said_and_costs_no_frame(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn(), drawn("gouty_tophus"))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    page.fill("[data-move=zoom]", "2")
+    size = page.inner_text("[data-show=size]")
+    page.context.set_offline(True)
+    page.wait_for_function(
+        "document.querySelector('[data-show=status]').textContent.includes('network is gone')"
+    )
+    page.click("[data-do=look]:not([disabled])")
+    assert "network is gone" in page.inner_text("[data-show=status]")
+    keep(page, "offline")
+    page.context.set_offline(False)
+    page.wait_for_function(
+        "document.querySelector('[data-show=status]').textContent.includes('network is back')"
+    )
+    assert len(page.query_selector_all(".cc-thumb")) == 2
+    assert page.inner_text("[data-show=size]") == size
+    assert "Only a clinician" in look(page)
+
+
+def test_after_a_network_lost_while_a_photo_is_read_the_page_works_again(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    page.context.route("**/queue/data*", lambda route: None)  # the answer never comes
+    page.click("[data-do=look]:not([disabled])")
+    page.wait_for_selector("[data-do=look][disabled]")
+    page.context.set_offline(True)
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+    page.context.unroute("**/queue/data*")
+    page.context.set_offline(False)
+    page.wait_for_timeout(3000)  # once connected again, Gradio starts the page anew
+    page.wait_for_selector("[data-do=look]")
+    if not page.query_selector_all(".cc-thumb"):
+        upload(page, drawn())
+    assert "Only a clinician" in look(page)

@@ -100,6 +100,22 @@ def test_names_of_labels_are_escaped(reader: Reader, photo: Image.Image) -> None
     assert "<script>" not in shown(hostile, [photo], reader)
 
 
+@pytest.mark.parametrize("language", languages())
+def test_statements_lead_to_their_sources(
+    reader: Reader, photo: Image.Image, language: str
+) -> None:
+    say = words(language)
+    finding = shown(reader.in_language(language).read(photo), [photo], reader, language)
+    for label in ("calcinosis_cutis", "gouty_tophus", "milium"):
+        (first, *_) = say.sources_of(label)
+        after = finding[finding.index(say.settle(label).split("'")[0]) :]
+        assert first["url"] in after[: after.index("</li>")]
+    learn = views.learn(language)
+    for row in say.table["compare"]["rows"]:
+        after = learn[learn.index(f">{row['name']}<") :]
+        assert after[: after.index("</tr>")].count("cc-cite") >= 3
+
+
 def test_every_problem_has_advice(reader: Reader, photo: Image.Image) -> None:
     say = words()
     for code in say.table["quality"]:

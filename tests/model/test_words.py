@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from model.labels import LABELS
+from model.labels import LABELS, conditions
 from model.words import languages, words
 
+ROW_LABELS = conditions(LABELS)
 OTHERS = [code for code in languages() if code != "en"]
 
 # "You have gout", "you do not have", "this is a tophus", "rules out", "negative", "harmless" …
@@ -37,6 +38,15 @@ def places(text: str) -> set[str]:
     )
 
 
+def citations(table: dict[str, Any]) -> list[tuple[str, str]]:
+    """Which statement names which source, and where the sources are."""
+    return [
+        (place, text)
+        for place, text in leaves(table)
+        if (".sources" in place and not place.startswith(".sources")) or place.endswith(".url")
+    ]
+
+
 @pytest.mark.parametrize("language", OTHERS)
 def test_a_language_has_the_strings_of_english_and_fills_the_same_places(language: str) -> None:
     english = dict(leaves(words("en").table))
@@ -49,6 +59,22 @@ def test_a_language_has_the_strings_of_english_and_fills_the_same_places(languag
     ]
     assert differing == []
     assert [key for key, text in translated.items() if not text.strip()] == []
+    assert citations(words(language).table) == citations(words("en").table)
+
+
+@pytest.mark.parametrize("language", languages())
+def test_every_statement_to_learn_from_names_sources_that_have_an_address(language: str) -> None:
+    say = words(language)
+    table = say.table
+    stated = [row["sources"][label] for row in table["compare"]["rows"] for label in ROW_LABELS]
+    stated += [topic["sources"] for topic in table["learn"]["topics"]]
+    stated += [table["labels"][label]["sources"] for label in ROW_LABELS]
+    for names in stated:
+        assert names
+        for source in say.sources(names):
+            assert source["url"].startswith("https://")
+            assert source["text"]
+    assert say.sources_of("pilar_cyst") == []
 
 
 @pytest.mark.parametrize("language", languages())
