@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Callable, Iterator
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NoReturn
 
 import typer
 from rich.console import Console
@@ -55,8 +55,10 @@ LeaveSourceOutOption = Annotated[
     typer.Option("--leave-source-out", help="Judge each source after learning from the others."),
 ]
 PrecisionOption = Annotated[
-    Literal["bf16", "float32"],
-    typer.Option("--precision", help="bf16: mixed precision; float32: slower and exact."),
+    Literal["auto", "bf16", "float32"],
+    typer.Option(
+        "--precision", help="bf16: mixed precision; float32: exact; auto: what is faster here."
+    ),
 ]
 
 
@@ -97,7 +99,9 @@ def _report(line: str) -> None:
 @app.command()
 @_kindly
 def predict(
-    photos: Annotated[list[Path], typer.Argument(metavar="PHOTO...", help="Photographs.")],
+    photos: Annotated[
+        list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photographs.")
+    ] = None,
     as_json: Annotated[
         bool, typer.Option("--json", help="One JSON object a photo and line.")
     ] = False,
@@ -112,8 +116,31 @@ def predict(
         str | None,
         typer.Option(help="Chances to assume before looking, one number a label, as 1,1,5,20."),
     ] = None,
+    manifest: Annotated[
+        Path | None, typer.Option(help="CSV of any length that names photos in the column file.")
+    ] = None,
+    root: Annotated[
+        Path | None, typer.Option(help="With --manifest: folder that its files are in.")
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="With --manifest: folder for a table in Parquet; goes on where it was."),
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="With --manifest: processes; one a core unless given.")
+    ] = None,
+    engine: Annotated[
+        Literal["here", "ray"],
+        typer.Option(help="With --manifest: read on this machine, or on a cluster with Ray."),
+    ] = "here",
 ) -> None:
     """Give the finding for each photo. It always defers to a clinician."""
+    if manifest:
+        if photos or as_json or heatmap or not root or not out:
+            raise typer.BadParameter("--manifest goes with --root and --out, and without photos")
+        _predict_table(manifest, root, out, checkpoint, prior, workers, engine)
+    if not photos:
+        raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
     if heatmap and len(photos) > 1:
         raise typer.BadParameter("give one photo at a time with --heatmap")
     from model.config import SHIPPED
@@ -124,9 +151,8 @@ def predict(
     from model.reader import Reader
 
     try:
-        chances = [float(part) for part in prior.split(",")] if prior else None
         threads = 1 if len(photos) > 1 else None
-        reader = Reader(checkpoint or SHIPPED, prior=chances, threads=threads)
+        reader = Reader(checkpoint or SHIPPED, prior=_chances(prior), threads=threads)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     failed = False
@@ -148,6 +174,41 @@ def predict(
         if heatmap and finding.heat_map:
             overlay(open_photo(path), finding.heat_map).save(heatmap, format="PNG")
     raise typer.Exit(1 if failed else 0)
+
+
+def _chances(prior: str | None) -> tuple[float, ...] | None:
+    return tuple(float(part) for part in prior.split(",")) if prior else None
+
+
+def _predict_table(
+    manifest: Path,
+    root: Path,
+    out: Path,
+    checkpoint: Path | None,
+    prior: str | None,
+    workers: int | None,
+    engine: Literal["here", "ray"],
+) -> NoReturn:
+    """Read all that a manifest names; ends with the exit code of `predict`."""
+    from bulk.reading import Job
+    from bulk.run import open_run
+    from model.config import SHIPPED
+    from training.progress import track
+
+    try:
+        job = Job(root, checkpoint or SHIPPED, _chances(prior))
+        run = open_run(manifest, job, out)
+        read = run.read(workers=workers or os.cpu_count() or 1, engine=engine)
+        rows = (row for bunch in read for row in range(bunch))
+        for _ in track(rows, "Reading the photographs", total=run.listing.rows, done=run.done):
+            pass
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    _report(
+        f"asked about {run.listing.rows:,} photos, {run.listing.rows - run.failed:,} got a finding; "
+        f"the table is in {out}"
+    )
+    raise typer.Exit(1 if run.failed else 0)
 
 
 def _print_finding(path: Path, finding: Any) -> None:
@@ -279,7 +340,7 @@ def train(
     resume: ResumeOption = False,
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
-    precision: PrecisionOption = "bf16",
+    precision: PrecisionOption = "auto",
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
 ) -> None:
@@ -363,7 +424,7 @@ def crossval(
     resume: ResumeOption = False,
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
-    precision: PrecisionOption = "bf16",
+    precision: PrecisionOption = "auto",
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
 ) -> None:
