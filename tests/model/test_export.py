@@ -63,7 +63,7 @@ def test_the_graph_holds_no_weight_a_second_time(folder: Path) -> None:
         if tensor.data_location != onnx.TensorProto.EXTERNAL
     )
     stored = sum(p.numel() for p in load_checkpoint(folder)[0].parameters())
-    assert weights < 0.01 * stored
+    assert weights < 0.05 * stored  # the constants of its layers
     places = {
         entry.value
         for tensor in model.graph.initializer
