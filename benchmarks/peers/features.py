@@ -1,0 +1,31 @@
+"""Features of the frozen start network, for the peers that learn no more than a last layer."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch.utils.data import DataLoader, Dataset
+
+from benchmarks.peers.task import BATCH, Task
+
+
+class Photos(Dataset):
+    def __init__(self, paths, transform):
+        self.paths, self.transform = paths, transform
+
+    def __len__(self):
+        return len(self.paths)
+
+    def __getitem__(self, i):
+        return self.transform(Image.open(self.paths[i]).convert("RGB"))
+
+
+def features(task: Task, paths: Sequence[str]) -> np.ndarray:
+    """(paths, channels), of timm's transform for answering."""
+    network = task.start_network(num_classes=0).eval()
+    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+    loader = DataLoader(Photos(paths, transform), BATCH, num_workers=1)
+    with torch.inference_mode():
+        return torch.cat([network(inputs) for inputs in loader]).numpy()

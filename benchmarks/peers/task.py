@@ -1,0 +1,103 @@
+"""What every peer is given and has to give back, so that all are measured alike."""
+
+import argparse
+import csv
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+import timm
+import torch
+
+ARCHITECTURE: Final = "tf_efficientnet_lite2"
+SIZE: Final = 260
+BATCH: Final = 32
+_SHARE_TO_LEARN: Final = 0.85
+"""Of the budget; the rest is for loading the libraries and answering."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """One fold.
+
+    Attributes:
+        train: (path, label) of each photo to learn from.
+        test: paths of the photos to answer for.
+        labels: in the order of the columns of the answer.
+        weights: ImageNet start weights of `ARCHITECTURE`, in timm's names.
+        minutes: that learning and answering may take together.
+        out: where the answer is written.
+    """
+
+    train: list[tuple[str, str]]
+    test: list[str]
+    labels: list[str]
+    weights: Path
+    minutes: float
+    out: Path
+
+    def start_network(self, **settings: Any) -> torch.nn.Module:
+        """The network with the start weights and a fresh last layer."""
+        overlay = {"file": str(self.weights), "url": "", "hf_hub_id": None}
+        network: torch.nn.Module = timm.create_model(
+            ARCHITECTURE,
+            pretrained=True,
+            pretrained_cfg_overlay=overlay,
+            **{"num_classes": len(self.labels)} | settings,
+        )
+        return network
+
+    def epochs(self, *, size: int = SIZE, batch: int = BATCH, epochs_apart: int = 0) -> int:
+        """How many epochs fit into the budget, at least one, by timing three steps.
+
+        `epochs_apart` of them are spent elsewhere, as by a warm-up of the head.
+        """
+        network = self.start_network().train()
+        inputs, times = torch.randn(batch, 3, size, size), []
+        for _ in range(3):
+            began = time.monotonic()
+            network(inputs).square().mean().backward()
+            times.append(time.monotonic() - began)
+        an_epoch = min(times) / batch * len(self.train)
+        fitting = int(60 * self.minutes * _SHARE_TO_LEARN / an_epoch) - epochs_apart
+        print(f"{an_epoch:.0f} seconds an epoch: {max(1, fitting)} epochs", flush=True)
+        return max(1, fitting)
+
+    def answer(self, probabilities: Sequence[Sequence[float]] | np.ndarray) -> None:
+        """Write the probabilities (test photos, labels)."""
+        values = np.asarray(probabilities, dtype=np.float64)
+        if values.shape != (len(self.test), len(self.labels)) or not np.isfinite(values).all():
+            raise ValueError(f"an answer of shape {values.shape} with numbers that are not finite")
+        partial = self.out.with_name(self.out.name + ".partial")
+        with partial.open("w", newline="", encoding="utf-8") as stream:
+            table = csv.writer(stream)
+            table.writerow(["path", *self.labels])
+            table.writerows(
+                [path, *map(repr, row.tolist())]
+                for path, row in zip(
+                    self.test, values / values.sum(axis=1, keepdims=True), strict=True
+                )
+            )
+        partial.replace(self.out)
+
+
+def read_task() -> Task:
+    """The task that the command line names."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--train", type=Path, required=True, help="CSV: path, label")
+    parser.add_argument("--test", type=Path, required=True, help="CSV: path")
+    parser.add_argument("--labels", nargs="+", required=True)
+    parser.add_argument("--weights", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    given = parser.parse_args()
+    torch.manual_seed(0)
+    np.random.seed(0)
+    with given.train.open(newline="", encoding="utf-8") as stream:
+        train = [(row["path"], row["label"]) for row in csv.DictReader(stream)]
+    with given.test.open(newline="", encoding="utf-8") as stream:
+        test = [row["path"] for row in csv.DictReader(stream)]
+    return Task(train, test, given.labels, given.weights, given.minutes, given.out)

@@ -1,0 +1,130 @@
+"""The comparison with peers: what is said of whom, from answers that a test made up."""
+
+import csv
+import json
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("psutil", reason="the comparison needs the extra bench")
+
+from benchmarks.peers import compare
+from benchmarks.peers.task import Task
+from data.manifest import write_manifest
+from data.splits import assign_folds
+from model.labels import LABELS
+from tests.training.drawn_sets import draw_set
+
+
+def task(folder: Path, test: list[str]) -> Task:
+    return Task([], test, list(LABELS), folder / "none", 1.0, folder / "answer.csv")
+
+
+def test_an_answer_is_whole_or_refused(tmp_path: Path) -> None:
+    asked = task(tmp_path, ["a.jpg", "b.jpg"])
+    for wrong in ([[1, 0, 0, 0]], [[1, 0, 0], [1, 0, 0]], [[1, 0, 0, 0], [float("nan"), 1, 0, 0]]):
+        with pytest.raises(ValueError, match="answer"):
+            asked.answer(wrong)
+    assert not asked.out.exists()
+    asked.answer([[2, 1, 1, 0], [0, 0, 0, 1]])
+    with asked.out.open(newline="") as stream:
+        rows = list(csv.DictReader(stream))
+    assert [float(rows[0][label]) for label in LABELS] == [0.5, 0.25, 0.25, 0]
+
+
+def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = assign_folds(draw_set(tmp_path, of_each=9), folds=3)
+    out = tmp_path / "out"
+    # One that is always right, but says so more quietly for the conditions than for the rest.
+    for name, sure in (("timm", 0.9), ("fastai", 0.4)):
+        for fold in (0, 1):
+            folder = out / name / f"fold-{fold}"
+            folder.mkdir(parents=True)
+            tests = [row for row in rows if row.fold == fold]
+            asked = Task([], [r.file for r in tests], list(LABELS), out, 1.0, folder / "answer.csv")
+            shares = [
+                [sure if label == r.label else (1 - sure) / 3 for label in LABELS] for r in tests
+            ]
+            asked.answer(shares)
+            (folder / "ran.json").write_text(
+                json.dumps({"minutes": 2 + fold, "peak_memory_mb": 100 * fold, "load_average": 1})
+            )
+    (out / "huggingface" / "fold-0").mkdir(parents=True)
+    (out / "huggingface" / "fold-0" / "log.txt").write_text("began\nIt was too slow\n\n")
+    names = ["timm", "fastai", "huggingface", "autogluon"]
+    compare.write_table(out, rows, [0, 1], names, 2.0)
+    told = json.loads((out / "table.json").read_text())["peers"]
+    for name in ("timm", "fastai"):
+        assert told[name]["at_equal_chances"]["balanced_accuracy"]["value"] == 1
+        assert told[name]["minutes_a_fold"] == 2.5
+        assert told[name]["peak_memory_mb"] == 100
+        assert (out / name / "predictions.csv").exists()
+    assert told["huggingface"]["failed"] == "It was too slow"
+    assert told["autogluon"]["failed"] == "was not run"
+    text = (out / "table.md").read_text()
+    assert "gave no answer: It was too slow" in text
+    # With this project's own predictions beside them, each peer gets a difference with its interval.
+    ours = out / compare.OURS / "run"
+    ours.mkdir(parents=True)
+    (ours / "predictions.csv").write_bytes((out / "timm" / "predictions.csv").read_bytes())
+    compare.write_table(out, rows, [0, 1], [compare.OURS, "fastai"], 2.0)
+    lead = json.loads((out / "table.json").read_text())["peers"]["fastai"]["calcinosis_minus_this"]
+    assert lead["balanced_accuracy"]["value"] == 0
+    assert set(lead["balanced_accuracy"]) >= {"value", "low", "high", "n"}
+
+
+def test_what_a_command_took_is_measured(tmp_path: Path) -> None:
+    import sys
+
+    program = "import time; held = bytearray(60_000_000); time.sleep(3); print('said')"
+    took = compare.watch([sys.executable, "-c", program], tmp_path / "log.txt", limit_minutes=2)
+    assert took["exit_code"] == 0
+    assert took["minutes"] > 0.05
+    assert took["peak_memory_mb"] > 60
+    assert (tmp_path / "log.txt").read_text() == "said\n"
+    took = compare.watch(
+        [sys.executable, "-c", "import time; time.sleep(60)"],
+        tmp_path / "log.txt",
+        limit_minutes=0.01,
+    )
+    assert took["exit_code"] != 0
+    assert took["minutes"] < 0.9
+
+
+def test_every_peer_has_a_script_and_its_lines_are_counted(tmp_path: Path) -> None:
+    for name, module in compare.PEERS.items():
+        assert (compare.HERE / f"{module}.py").exists()
+        assert 10 < compare.lines_of(name) < 90, name
+
+
+def test_a_manifest_goes_in_and_every_fold_is_asked_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = assign_folds(draw_set(tmp_path, of_each=9), folds=3)
+    write_manifest(rows, tmp_path / "folds.csv")
+    out, asked = tmp_path / "out", []
+    out.mkdir()
+    (out / "start.safetensors").touch()
+
+    def answer(command: list[str], log: Path, *, limit_minutes: float | None) -> dict[str, float]:
+        given = dict(zip(command[3::2], command[4::2], strict=False))
+        asked.append(log.parent.name)
+        with Path(given["--test"]).open(newline="") as stream:
+            tests = [row["path"] for row in csv.DictReader(stream)]
+        with Path(given["--train"]).open(newline="") as stream:
+            assert not set(tests) & {row["path"] for row in csv.DictReader(stream)}
+        task(log.parent, tests).answer([[0.25] * 4] * len(tests))
+        return {"minutes": 1, "peak_memory_mb": 1, "exit_code": 0, "load_average": 0}
+
+    monkeypatch.setattr(compare, "watch", answer)
+    arguments = [
+        "compare", "--manifest", str(tmp_path / "folds.csv"), "--root", str(tmp_path), "--out",
+        str(out), "--folds", "0", "2", "--only", "timm",
+    ]  # fmt: skip
+    monkeypatch.setattr("sys.argv", arguments)
+    compare.main()
+    compare.main()  # goes on where it was: with nothing
+    assert asked == ["fold-0", "fold-2"]
+    assert json.loads((out / "table.json").read_text())["folds"] == [0, 2]
