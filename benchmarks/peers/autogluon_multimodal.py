@@ -19,8 +19,9 @@ if __name__ == "__main__":
         weights = load_file(task.weights)
         body = {k: v for k, v in weights.items() if not k.startswith("classifier.")}
         torch.save(body, start / "pytorch_model.bin")
-        mean = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 260, 260]}
-        (start / "config.json").write_text(json.dumps({"architecture": ARCHITECTURE, **mean}))
+        facts = {"mean": [0.5] * 3, "std": [0.5] * 3, "input_size": [3, 260, 260]}
+        facts |= {"architecture": ARCHITECTURE, "num_features": 1280}
+        (start / "config.json").write_text(json.dumps(facts))
         predictor = MultiModalPredictor(label="label", path=str(Path(folder, "predictor")))
         predictor.fit(
             pd.DataFrame(task.train, columns=["image", "label"]),
