@@ -166,7 +166,7 @@ def with_transformers(reader: Reader) -> Ask:
 
     how, labels = reader.config.preprocessing, reader.config.labels
 
-    class Classifier(PreTrainedModel):  # type: ignore[misc]
+    class Classifier(PreTrainedModel):
         config_class = PretrainedConfig
         main_input_name = "pixel_values"
 
@@ -183,7 +183,7 @@ def with_transformers(reader: Reader) -> Ask:
 
     side = {"height": how.size, "width": how.size}
     processor = ViTImageProcessor(size=side, resample=3, image_mean=how.mean, image_std=how.std)
-    config = PretrainedConfig(id2label=dict(enumerate(labels)), num_labels=len(labels))
+    config = PretrainedConfig(id2label=dict(enumerate(labels)))
     ask = pipeline(
         "image-classification", model=Classifier(config).eval(), image_processor=processor
     )

@@ -70,7 +70,11 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
 
 def _fit_head(name: str, study: Study, rows: Integers) -> Head:
     recipe, count = study.recipe, len(study.recipe.labels)
-    features, labels = study.features[rows], study.targets.labels[rows]
+    numbers, views = study.changed
+    again = np.isin(numbers, rows)
+    features = np.concatenate([study.features[rows], views[again]])
+    rows = np.concatenate([rows, numbers[again]])
+    labels = study.targets.labels[rows]
     last = features[:, : study.backbone.channels]  # the mean of the last feature map
     if name == _FIRST:
         return fit_logistic(last, labels, count, recipe.probe_strength)

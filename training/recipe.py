@@ -28,6 +28,8 @@ class Recipe(BaseModel):
         heads: the linear heads on frozen features, as `training.heads` names them; those and what was
             fine-tuned are blended. Fine-tuning may do without.
         read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
+        change_marks: the heads learn each photo a second time, with the mark of its source hidden or, where
+            it bears none, with one pasted onto it, so that the mark tells nothing of the label.
         shrinkage: of the covariance of `discriminant`.
         teacher_ridge, teacher_strength: of `distilled`.
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
@@ -64,6 +66,7 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     heads: tuple[HeadName, ...] = ("logistic",)
     read_stages: bool = False
+    change_marks: bool = False
     probe_strength: float = Field(default=3e-4, gt=0)
     shrinkage: float = Field(default=0.3, gt=0, le=1)
     teacher_ridge: float = Field(default=1.5, gt=0)

@@ -1,7 +1,5 @@
 """Asking what a recipe made again: with the watermark pasted or hidden, and without one source's photos."""
 
-import hashlib
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,8 +8,8 @@ import numpy as np
 
 from data.splits import leave_one_source_out
 from training import effects
-from training.activations import Activations, kept_activations
 from training.fit import Integers, Report
+from training.marked import WAYS, changed_activations, photos_to_change
 from training.parts import fit, part_logits
 from training.predictions import Predictions
 from training.study import (
@@ -22,7 +20,7 @@ from training.study import (
     kept_logits,
     make_predictions,
 )
-from training.watermark import ChangedPhotos, Watermark, kept_watermark
+from training.watermark import Watermark, kept_watermark
 
 
 def judge_watermark(
@@ -48,15 +46,12 @@ def judge_watermark(
     report("looking for a watermark that recurs in the photos of a source")
     with study.hardware.one_after_another():
         found = kept_watermark(study.rows, root, cache)
-    everyone = range(len(study.rows))
     effect = {}
-    for way in ("pasted", "masked"):
+    for way in WAYS:
         if isinstance(found, str):
             effect[way] = _not_measured(found)
             continue
-        bears = np.array([n in found.sightings for n in everyone])
-        other = np.array([n in found.others for n in everyone])
-        numbers = np.flatnonzero(bears if way == "masked" else ~bears & ~other)
+        numbers = photos_to_change(len(study.rows), found, way)
         if not len(numbers):
             effect[way] = _not_measured("every photo bears a mark already")
             continue
@@ -105,11 +100,17 @@ def _changed_logits(
     report: Report,
 ) -> Floats:
     """Logits (n, parts, labels) of the changed photos with these numbers (n,)."""
-    views = ChangedPhotos(study.rows, numbers, root, watermark, way, study.preprocessing)
-    folder = cache / _key(study, watermark, way, numbers)
-    what = f"Reading the photographs, watermark {way}"
-    values = kept_activations(views, study.start, folder, study.hardware, what)
-    changed = Activations(np.arange(len(numbers) + 1), values)
+    changed = changed_activations(
+        study.rows,
+        root,
+        cache,
+        watermark,
+        way,
+        numbers,
+        study.start,
+        study.preprocessing,
+        study.hardware,
+    )
     parts: dict[int, Floats] = {}
     for fold in np.unique(study.folds[numbers]):
         at, place = np.flatnonzero(study.folds[numbers] == fold), work / f"fold-{fold}"
@@ -125,22 +126,6 @@ def _changed_logits(
     for fold, part in parts.items():
         logits[study.folds[numbers] == fold] = part
     return logits
-
-
-def _key(study: Study, watermark: Watermark, way: str, numbers: Integers) -> str:
-    """A name for a cache that changes with everything its content depends on."""
-    settings = {
-        "way": way,
-        "preprocessing": study.preprocessing.model_dump(mode="json"),
-        "box": watermark.box,
-        "size": watermark.size,
-        "photos": [[study.rows[n].file, watermark.sightings.get(int(n))] for n in numbers],
-    }
-    digest = hashlib.sha256(json.dumps(settings).encode())
-    digest.update(watermark.colour.tobytes() + watermark.opacity.tobytes())
-    for name, tensor in study.start.trunk.state_dict().items():
-        digest.update(name.encode() + tensor.float().numpy().tobytes())
-    return f"watermark-{digest.hexdigest()[:16]}"
 
 
 def judge_left_out_sources(

@@ -20,11 +20,13 @@ from training.activations import Activations, compute_activations
 from training.calibrate import Blend, fit_blend, fit_calibration, fit_conformal
 from training.fit import Integers, Report, Targets, compute_features, make_targets
 from training.hardware import Hardware
+from training.marked import WAYS, changed_activations, photos_to_change
 from training.predictions import NO_FOLD, Predictions
 from training.recipe import Recipe
 from training.storage import write_whole
 from training.teacher import ask_teacher
 from training.tones import fill_skin_tones
+from training.watermark import kept_watermark
 
 Floats = NDArray[np.float64]
 
@@ -39,6 +41,8 @@ class Study:
         activations: what the frozen part of it makes of each view.
         features: (rows, width) that the heads read of the plain views under the start network.
         taught: (rows, d) the teacher's embeddings of the plain views, where a head asks for them.
+        changed: the numbers (m,) of the photos that the heads learn a second time, with the mark hidden or
+            pasted, and what they read of those views (m, width); none unless the recipe asks for it.
         hardware: what it is computed on.
     """
 
@@ -51,6 +55,7 @@ class Study:
     targets: Targets
     features: NDArray[np.float32]
     taught: NDArray[np.float32] | None
+    changed: tuple[Integers, NDArray[np.float32]]
     hardware: Hardware
 
     @property
@@ -92,6 +97,10 @@ def prepare(
     activations = compute_activations(folded, root, start, preprocessing, recipe, cache, hardware)
     report(f"{len(folded)} photographs read")
     features = compute_features(start, activations, np.arange(len(folded)), hardware)
+    changed = np.zeros(0, dtype=np.int64), features[:0]
+    if recipe.change_marks:
+        report("reading the photographs with the mark of their source hidden or pasted")
+        changed = _changed_features(folded, root, cache, start, preprocessing, hardware)
     taught = None
     if "distilled" in recipe.heads:
         with hardware.one_after_another():
@@ -106,8 +115,35 @@ def prepare(
         targets=make_targets(folded, recipe),
         features=features,
         taught=taught,
+        changed=changed,
         hardware=hardware,
     )
+
+
+def _changed_features(
+    rows: Sequence[Row],
+    root: Path,
+    cache: Path,
+    start: Network,
+    preprocessing: Preprocessing,
+    hardware: Hardware,
+) -> tuple[Integers, NDArray[np.float32]]:
+    """Numbers (m,) of the photos that can be changed, and the features (m, width) of what they become."""
+    with hardware.one_after_another():
+        watermark = kept_watermark(rows, root, cache)
+    numbers = [np.zeros(0, dtype=np.int64)]
+    features = [np.zeros((0, start.start_width), dtype=np.float32)]
+    for way in WAYS:
+        if isinstance(watermark, str):  # in words, why there is none
+            break
+        found = photos_to_change(len(rows), watermark, way)
+        if len(found):
+            activations = changed_activations(
+                rows, root, cache, watermark, way, found, start, preprocessing, hardware
+            )
+            numbers.append(found)
+            features.append(compute_features(start, activations, np.arange(len(found)), hardware))
+    return np.concatenate(numbers), np.concatenate(features)
 
 
 def kept_logits(
