@@ -14,7 +14,7 @@ from model.checkpoint import SHIPPED, load_checkpoint
 class Embedder:
     """A checkpoint's backbone: its start weights where the checkpoint keeps them.
 
-    Those know pictures of every kind, while the fine-tuned ones tell apart what they were tuned for.
+    Those know pictures of every kind, while fine-tuned ones tell apart what they were tuned for.
 
     Args:
         checkpoint: folder of the checkpoint; the shipped one unless given.
@@ -22,7 +22,7 @@ class Embedder:
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
 
-    Example:
+    Examples:
         >>> Embedder()([photo, mirrored]).shape  # doctest: +SKIP
         (2, 1408)
     """

@@ -15,6 +15,7 @@ from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 from training import robustness
 from training.crossval import cross_validate
+from training.study import prepare
 
 SIZE = (320, 240)
 
@@ -90,6 +91,28 @@ def test_a_run_that_goes_on_asks_nothing_twice(
     metrics, out = judged
     monkeypatch.setattr(robustness, "fit", None)
     assert judge(confounded, out, resume=True, epochs=1) == metrics
+
+
+def test_heads_that_saw_marks_change_are_moved_less(
+    confounded: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    """Half the photos bear the mark, all of calcinosis among them: what it is worth is unlearnt."""
+    root, rows = confounded
+    marked = np.array([n for n, row in enumerate(rows) if row.source == "atlas"])
+    unmarked = np.array([n for n, row in enumerate(rows) if row.source == "clinic"])
+    changes = {}
+    for change_marks in (False, True):
+        metrics = judge(
+            confounded, tmp_path / str(change_marks), method="probe", change_marks=change_marks
+        )
+        changes[change_marks] = metrics["watermark"]["masked"]["mean_absolute_change"]["value"]
+    assert changes[True] < changes[False]
+    recipe = tiny_recipe(method="probe", change_marks=True)
+    study = prepare(rows, root, recipe, root / "cache", quiet)
+    numbers, features = study.changed
+    assert sorted(numbers) == sorted([*marked, *unmarked])
+    assert features.shape == (len(rows), study.start.start_width)
+    assert np.abs(features - study.features[numbers]).max() > 0.01
 
 
 def test_a_probe_learns_without_a_source_too(
