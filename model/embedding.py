@@ -2,13 +2,12 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import torch
 from PIL import Image
 
-from model.checkpoint import SHIPPED, load_checkpoint
+from model.config import SHIPPED
+from model.engine import open_engine
 
 
 class Embedder:
@@ -17,7 +16,7 @@ class Embedder:
     Those know pictures of every kind, while fine-tuned ones tell apart what they were tuned for.
 
     Args:
-        checkpoint: folder of the checkpoint; the shipped one unless given.
+        checkpoint: folder of the checkpoint, or an exported file; the shipped one unless given.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
@@ -28,19 +27,10 @@ class Embedder:
     """
 
     def __init__(self, checkpoint: Path = SHIPPED) -> None:
-        network, config = load_checkpoint(checkpoint)
-        self._network = network.to(memory_format=torch.channels_last)
+        self._engine, config = open_engine(checkpoint)
         self._preprocessing = config.preprocessing
-        # Half the time where the processor computes in bfloat16, and longer where it only pretends to.
-        capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-        self._bf16 = bool(capabilities.get("avx512_bf16", False))
 
     def __call__(self, photos: Sequence[Image.Image]) -> np.ndarray:
         """Embeddings (n, channels), float32, of n upright RGB photos."""
-        inputs = torch.stack([self._preprocessing(photo) for photo in photos])
-        network = self._network
-        with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16, enabled=self._bf16):
-            shared = network.trunk(inputs.to(memory_format=torch.channels_last))
-            feature_map = (network.kept if network.kept is not None else network.top)(shared)
-            embeddings: np.ndarray = network.features(feature_map.float()).float().numpy()
-        return embeddings
+        inputs = np.stack([self._preprocessing.array(photo) for photo in photos])
+        return self._engine.explain(inputs).embedding

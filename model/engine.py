@@ -38,7 +38,7 @@ DIGEST_ENTRY: Final = "drawn_of"
 """The entry that holds the digest of the weights and settings that the file was made of."""
 
 INPUT: Final = "inputs"
-OUTPUTS: Final = ("logits", "evidence")
+OUTPUTS: Final = ("logits", "evidence", "embedding")
 
 _SAID_OF_A_FINDING: Final = {"name", "calibration", "conformal", "prior", "licence", "training"}
 """Settings that no layer depends on."""
@@ -50,10 +50,12 @@ class Answer(NamedTuple):
     Attributes:
         logits: (n, labels).
         evidence: (n, labels, h, w), what each place of the photo adds to each logit.
+        embedding: (n, channels), near each other for like photos.
     """
 
     logits: Floats
     evidence: Floats
+    embedding: Floats
 
 
 class Engine(Protocol):
@@ -85,7 +87,7 @@ class TorchEngine:
 
         with torch.inference_mode():
             output = self.network.explain(torch.from_numpy(inputs))
-        return Answer(output.logits.numpy(), output.evidence.numpy())
+        return Answer(*(tensor.numpy() for tensor in output))
 
 
 class OnnxEngine:
@@ -119,8 +121,12 @@ class OnnxEngine:
         self.drawn_of = entries[DIGEST_ENTRY]
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
-        starts = [(one.name, one.shape[1:2]) for one in self._session.get_outputs()]
-        if ends != [(INPUT, [3, size, size])] or starts != [(name, [labels]) for name in OUTPUTS]:
+        starts = {one.name: one.shape[1] for one in self._session.get_outputs()}
+        if (
+            ends != [(INPUT, [3, size, size])]
+            or tuple(starts) != OUTPUTS
+            or {starts["logits"], starts["evidence"]} != {labels}
+        ):
             raise _bad_onnx(path, "holds another network than its settings say")
 
     def explain(self, inputs: Floats) -> Answer:

@@ -1,7 +1,7 @@
 """Writing a checkpoint as ONNX, so that it can be asked without PyTorch, by this project or by others.
 
-Both kinds hold `Network.explain`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels) and `evidence`
-(n, labels, h, w). Their metadata holds what `config.json` holds, preprocessing and calibration included.
+Both kinds hold `Network.explain`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels), `evidence`
+(n, labels, h, w) and `embedding` (n, channels). Their metadata holds what `config.json` holds, preprocessing and calibration included.
 """
 
 import contextlib
@@ -60,9 +60,8 @@ class _Explaining(nn.Module):
         super().__init__()
         self.network = network
 
-    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        output = self.network.explain(inputs)
-        return output.logits, output.evidence
+    def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return tuple(self.network.explain(inputs))
 
 
 def _draw(network: Network, config: CheckpointConfig, drawn_of: str) -> Any:
@@ -91,9 +90,8 @@ def _draw(network: Network, config: CheckpointConfig, drawn_of: str) -> Any:
         common.InlinePass()(program.model)
         optimizer.fold_constants(program.model)
         optimizer.remove_unused_nodes(program.model)
-    common.ClearMetadataAndDocStringPass()(
-        program.model
-    )  # where on this machine each layer came from
+    # Where on this machine each layer came from is nobody's business.
+    common.ClearMetadataAndDocStringPass()(program.model)
     model = program.model_proto
     model.producer_name = "calcinosis"
     for key, value in ((CONFIG_ENTRY, config.model_dump_json()), (DIGEST_ENTRY, drawn_of)):

@@ -19,10 +19,13 @@ class Output(NamedTuple):
         evidence: (n, labels, h, w), what each place of the photo adds to each logit; its mean over the
             places, plus the layer's bias, is the logit: class activation mapping, Zhou et al. 2016
             (arXiv:1512.04150).
+        embedding: (n, channels), the scaled mean of the last feature map that kept its start weights:
+            like photos lie near each other, whatever the head was trained for.
     """
 
     logits: torch.Tensor
     evidence: torch.Tensor
+    embedding: torch.Tensor
 
 
 class _Pooled(NamedTuple):
@@ -122,7 +125,8 @@ class Network(nn.Module):
             scale = math.sqrt(average.shape[1]) / average.norm(dim=1).clamp_min(1e-12)
             places = torch.einsum("nchw,lc->nlhw", piece.shares(), weight)
             evidence = evidence + _spread(places, grid) * scale[:, None, None, None]
-        return Output(evidence.mean(dim=(2, 3)) + self.head.bias, evidence)
+        embedding = _scaled(pieces[self.kept is not None].average())
+        return Output(evidence.mean(dim=(2, 3)) + self.head.bias, evidence, embedding)
 
     def _pieces(self, shared: torch.Tensor) -> list[_Pooled]:
         """What the head reads, in the order of its weights, for the trunk's output."""

@@ -78,6 +78,7 @@ def test_every_engine_gives_the_same_answer(drawn: Path, exported: Path, count: 
         assert answer.evidence.shape == expected.evidence.shape
         assert answer.logits == pytest.approx(expected.logits.numpy(), abs=TOLERANCE)
         assert answer.evidence == pytest.approx(expected.evidence.numpy(), abs=TOLERANCE)
+        assert answer.embedding == pytest.approx(expected.embedding.numpy(), abs=TOLERANCE)
 
 
 def test_every_engine_gives_the_same_finding(drawn: Path, exported: Path, tmp_path: Path) -> None:

@@ -57,7 +57,7 @@ def test_explaining_gives_the_same_logits(network: Network, inputs: torch.Tensor
 
 def test_a_logit_is_the_mean_of_its_evidence(network: Network, inputs: torch.Tensor) -> None:
     with torch.no_grad():
-        logits, evidence = network.explain(inputs)
+        logits, evidence, _ = network.explain(inputs)
         expected = evidence.flatten(2).mean(dim=2) + network.head.bias
         torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
@@ -116,7 +116,7 @@ def test_a_photo_without_any_feature_gives_the_bias() -> None:
     with torch.no_grad():
         network.top[1][1].bias.fill_(-100.0)  # nothing passes the last activation
         inputs = torch.randn(1, 3, 32, 32)
-        logits, evidence = network.explain(inputs)
+        logits, evidence, _ = network.explain(inputs)
         torch.testing.assert_close(logits[0], network.head.bias)
         torch.testing.assert_close(network(inputs)[0], network.head.bias)
     assert not evidence.any()
@@ -159,7 +159,7 @@ def test_where_a_network_is_cut_changes_nothing_it_says(inputs: torch.Tensor) ->
 
 @torch.no_grad()
 def test_a_head_of_all_stages_is_explained_too(staged: Network, inputs: torch.Tensor) -> None:
-    logits, evidence = staged.explain(inputs)
+    logits, evidence, _ = staged.explain(inputs)
     torch.testing.assert_close(logits, staged(inputs), rtol=1e-4, atol=1e-4)
     expected = evidence.flatten(2).mean(dim=2) + staged.head.bias
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
