@@ -8,6 +8,7 @@ photos whose findings are known. Prints p50 and p95 of the waiting time and the 
 
 import argparse
 import base64
+import io
 import multiprocessing
 import socket
 import time
@@ -16,21 +17,19 @@ from pathlib import Path
 
 import numpy as np
 from gradio_client import Client
+from PIL import Image
 
-from model.checkpoint import SHIPPED
+from data.drawn import draw
+from model.config import SHIPPED
 from model.labels import LABELS
 from model.reader import Reader
-from tests.drawings import draw, encode
 
 
 def serve_demo(checkpoint: Path, port: int) -> None:
     """The demo with no limit on how often one address asks."""
-    import torch
-
     import app
 
-    torch.set_num_threads(1)
-    page = app.build_app(Reader(checkpoint))
+    page = app.build_app(Reader(checkpoint, threads=1))
     app.launch(page, server_port=port, readings_per_minute=1e9, quiet=True)
 
 
@@ -50,7 +49,7 @@ def main() -> None:
     arguments = parser.parse_args()
 
     kinds = [(label, seed) for seed in range(4) for label in LABELS]
-    contents = [encode(draw(label, seed, (640, 480)), "JPEG", quality=90) for label, seed in kinds]
+    contents = [as_jpeg(draw(label, seed, (640, 480))) for label, seed in kinds]
     reader = Reader(arguments.checkpoint)
     expected = [reader.read(content).as_json() for content in contents]
 
@@ -76,7 +75,8 @@ def main() -> None:
         started = time.perf_counter()
         try:
             answer = clients[job % len(clients)].predict(sent, "en", api_name="/finding_v1")
-        except Exception:
+        except Exception as error:
+            print(f"photo {job} got no finding: {type(error).__name__}: {error}")
             return time.perf_counter() - started, True, False
         return time.perf_counter() - started, False, not alike(answer, expected[kind])
 
@@ -94,6 +94,12 @@ def main() -> None:
     print(f"{arguments.photos} photos, {arguments.users} users: {lost} lost, {wrong} mixed up")
     print(f"waiting time: p50 {p50:.2f} s, p95 {p95:.2f} s, longest {max(waits):.2f} s")
     print("memory of the server in MB:", " ".join(f"{value:.0f}" for value in memories))
+
+
+def as_jpeg(picture: Image.Image) -> bytes:
+    stream = io.BytesIO()
+    picture.save(stream, "JPEG", quality=90)
+    return stream.getvalue()
 
 
 def alike(answer: dict[str, object], expected: dict[str, object]) -> bool:

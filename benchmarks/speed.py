@@ -3,8 +3,8 @@
     calcinosis bench
     calcinosis bench --photos DIR --manifest CSV --out speed.json
 
-All contenders hold the same weights and take turns photo by photo in one run, so that their ratios stand even
-where the machine is busy; the load is printed with them. The network alone in ONNX Runtime or OpenVINO, on
+All contenders hold the same weights and take turns in one run, so that their ratios stand even where the
+machine is busy; the load is printed with them. The network alone in ONNX Runtime or OpenVINO, on
 inputs that are ready, is the practical limit. Without photographs, pictures are drawn. Needs the extra
 `bench`; a contender that is not installed is left out, and said to be.
 """
@@ -55,6 +55,9 @@ Ask = Callable[[Path, np.ndarray], object]
 
 def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
     """All figures of one run; milliseconds, photos a second and megabytes."""
+    load = [os.getloadavg()[0]]
+    # First, for what this process has in memory would count as the peak of those that it starts.
+    begin = start_cold(photos[0], starts)
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "model.onnx"
         export_apart(exported)
@@ -63,11 +66,9 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
             path: reader.config.preprocessing.array(open_photo(path))[None] for path in photos
         }
         contenders, absent = gather(exported, reader)
-        load = [os.getloadavg()[0]]
         one = ask_in_turns(contenders, inputs, repeats)
         stages = ask_by_stages(reader, photos, repeats)
         many = ask_for_many(exported, photos, inputs, repeats)
-        begin = start_cold(photos[0], starts)
         load.append(os.getloadavg()[0])
     return {
         "machine": {"cores": cores(), "processor": platform.processor(), "load": load},
@@ -193,14 +194,19 @@ def with_transformers(reader: Reader) -> Ask:
 def ask_in_turns(
     contenders: dict[str, Ask], inputs: dict[Path, np.ndarray], repeats: int
 ) -> dict[str, dict[str, float]]:
-    """p50 and p95 of each contender in milliseconds, each photo by all of them before the next."""
+    """p50 and p95 of each contender in milliseconds.
+
+    A turn is all the photos, for threads go on spinning a while in wait for more work: who is asked photo
+    by photo after another would be timed with the other's threads on its cores.
+    """
     times: dict[str, list[float]] = {name: [] for name in contenders}
-    for turn in range(repeats + 1):
-        for path, ready in list(inputs.items())[: None if turn else _WARM_UP]:
-            for name, ask in contenders.items():
+    photos = list(inputs.items())
+    for _ in range(repeats):
+        for name, ask in contenders.items():
+            for number, (path, ready) in enumerate([*photos[:_WARM_UP], *photos]):
                 begun = time.perf_counter()
                 ask(path, ready)
-                if turn:
+                if number >= _WARM_UP:
                     times[name].append(1000 * (time.perf_counter() - begun))
     return {name: quantiles(values) for name, values in times.items()}
 
