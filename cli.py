@@ -193,12 +193,13 @@ def _predict_table(
     from bulk.reading import Job
     from bulk.run import open_run
     from model.config import SHIPPED
+    from model.engine import cores
     from training.progress import track
 
     try:
         job = Job(root, checkpoint or SHIPPED, _chances(prior))
         run = open_run(manifest, job, out)
-        read = run.read(workers=workers or os.cpu_count() or 1, engine=engine)
+        read = run.read(workers=workers or cores(), engine=engine)
         rows = (row for bunch in read for row in range(bunch))
         for _ in track(rows, "Reading the photographs", total=run.listing.rows, done=run.done):
             pass

@@ -79,9 +79,8 @@ class Crew:
     def _submit(self, task: Task) -> Future[list[Record]]:
         try:
             return self._pool.submit(_read, *task)
-        except (
-            BrokenProcessPool
-        ) as error:  # what is given already is read again when it is collected
+        except BrokenProcessPool as error:
+            # What is given already is read again when it is collected.
             broken: Future[list[Record]] = Future()
             broken.set_exception(error)
             return broken
@@ -138,9 +137,8 @@ class Crew:
 
 def _begin(job: Job) -> None:
     """Make this process a worker."""
-    signal.signal(
-        signal.SIGINT, signal.SIG_IGN
-    )  # Ctrl-C is for the process that gives out the work
+    # Ctrl-C is for the process that gives out the work.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in _THREAD_SETTINGS:
         os.environ[name] = "1"  # each worker has one core

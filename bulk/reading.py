@@ -32,9 +32,8 @@ class Worker:
     """A reader that turns a manifest's files into records, one each, whatever happens to a photo."""
 
     def __init__(self, job: Job) -> None:
-        from model.reader import (
-            Reader,
-        )  # here, where the process has been told how many threads to use
+        # Here, where the process has been told how many threads to use.
+        from model.reader import Reader
 
         self._root = job.root
         self._reader = Reader(job.checkpoint, prior=job.prior, threads=1)

@@ -121,7 +121,7 @@ def finish(out: Path) -> None:
 
 
 def _write(path: Path, content: Any) -> None:
-    """A file that is whole once it has its name, even if the power fails."""
+    """A file that is whole once it has its name."""
     partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with partial.open("wb") as file:

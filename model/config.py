@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model.calibration import Calibration, Conformal, check_prior
 from model.errors import CheckpointError
-from model.labels import OTHER
+from model.labels import check_labels
 from model.preprocessing import Preprocessing
 
 SHIPPED: Final = Path(__file__).parent / "weights"
@@ -62,8 +62,7 @@ class CheckpointConfig(BaseModel):
 
     @model_validator(mode="after")
     def _lengths_agree(self) -> "CheckpointConfig":
-        if len(set(self.labels)) != len(self.labels) or self.labels[-1:] != (OTHER,):
-            raise ValueError(f"labels are distinct and end with {OTHER!r}")
+        check_labels(self.labels)
         both = self.kept_from is not None and self.read_from is not None
         if both and self.kept_from != (self.read_from or 0) + 1:
             raise ValueError("read_from is the stage before kept_from, where both are given")

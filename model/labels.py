@@ -10,6 +10,16 @@ LABELS: Final = ("calcinosis_cutis", "gouty_tophus", "milium", OTHER)
 """The labels of this project, in the order of every table and tensor."""
 
 
+def check_labels(labels: Sequence[str]) -> None:
+    """Make sure that a label set is one.
+
+    Raises:
+        ValueError: if a label is there twice, or `other` is not the last.
+    """
+    if len(set(labels)) != len(labels) or tuple(labels[-1:]) != (OTHER,):
+        raise ValueError(f"labels are distinct and end with {OTHER!r}")
+
+
 def conditions(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels that name a condition: all but `other`."""
     return tuple(label for label in labels if label != OTHER)

@@ -104,7 +104,7 @@ def _computes_bf16(device: str) -> bool:
     if device == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities: dict[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
-    return bool(capabilities.get("avx512_bf16", False) or capabilities.get("arm_bf16", False))
+    return bool(capabilities.get("avx512_bf16", False))
 
 
 def _join(device: str) -> Any:

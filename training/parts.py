@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 
 from model.network import Network
@@ -42,8 +43,9 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
     kept = folder / "heads.safetensors"
     if study.hardware.writes and not (resume and kept.exists()):
         tensors: dict[str, np.ndarray] = {}
+        learnt = _views_of(study, rows)
         for name in names:
-            head = _fit_head(name, study, rows)
+            head = _fit_head(name, study, *learnt)
             tensors |= {f"{name}.weights": head.weights, f"{name}.biases": head.biases}
         write_whole(kept, save(tensors))
     study.hardware.wait()
@@ -68,12 +70,19 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
     return Fitted(tuned, tuple(heads[name] for name in recipe.heads))
 
 
-def _fit_head(name: str, study: Study, rows: Integers) -> Head:
-    recipe, count = study.recipe, len(study.recipe.labels)
+def _views_of(study: Study, rows: Integers) -> tuple[Integers, NDArray[np.float32]]:
+    """What heads learn of rows: the row (m,) and the features (m, width) of each view."""
     numbers, views = study.changed
     again = np.isin(numbers, rows)
-    features = np.concatenate([study.features[rows], views[again]])
-    rows = np.concatenate([rows, numbers[again]])
+    return (
+        np.concatenate([rows, numbers[again]]),
+        np.concatenate([study.features[rows], views[again]]),
+    )
+
+
+def _fit_head(name: str, study: Study, rows: Integers, features: NDArray[np.float32]) -> Head:
+    """A head of rows (m,) with their features (m, width)."""
+    recipe, count = study.recipe, len(study.recipe.labels)
     labels = study.targets.labels[rows]
     last = features[:, : study.backbone.channels]  # the mean of the last feature map
     if name == _FIRST:

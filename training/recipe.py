@@ -7,7 +7,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from model.labels import LABELS, OTHER
+from model.labels import LABELS, OTHER, check_labels
 from training.errors import TrainingError
 from training.heads import HeadName
 from training.views import Augmentation
@@ -89,8 +89,7 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _labels_end_with_other(self) -> "Recipe":
-        if len(set(self.labels)) != len(self.labels) or self.labels[-1:] != (OTHER,):
-            raise ValueError(f"labels are distinct and end with {OTHER!r}")
+        check_labels(self.labels)
         if len(self.labels) < 2 or any(not re.fullmatch(r"[\w-]+", label) for label in self.labels):
             raise ValueError(
                 f"labels are a condition or more and {OTHER!r}, of letters, digits, _ and -"

@@ -133,9 +133,9 @@ def _changed_features(
         watermark = kept_watermark(rows, root, cache)
     numbers = [np.zeros(0, dtype=np.int64)]
     features = [np.zeros((0, start.start_width), dtype=np.float32)]
+    if isinstance(watermark, str):  # in words, why there is none
+        return numbers[0], features[0]
     for way in WAYS:
-        if isinstance(watermark, str):  # in words, why there is none
-            break
         found = photos_to_change(len(rows), watermark, way)
         if len(found):
             activations = changed_activations(

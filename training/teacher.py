@@ -82,6 +82,6 @@ def _open_teacher() -> Any:
 
 
 def _embed(session: Any, photo: Image.Image) -> NDArray[np.float32]:
-    inputs = {"pixel_values": np.asarray(_PREPROCESSING(photo))[None]}
+    inputs = {"pixel_values": _PREPROCESSING.array(photo)[None]}
     embedding: NDArray[np.float32] = session.run(["image_embeds"], inputs)[0][0]
     return embedding

