@@ -25,7 +25,7 @@ if __name__ == "__main__":
         predictor = MultiModalPredictor(label="label", path=str(Path(folder, "predictor")))
         predictor.fit(
             pd.DataFrame(task.train, columns=["image", "label"]),
-            time_limit=60 * task.minutes * 0.85,
+            time_limit=task.clock_seconds_to_learn(),
             hyperparameters={
                 "model.names": ["timm_image"],
                 "model.timm_image.checkpoint_name": str(start),

@@ -3,19 +3,21 @@
     python -m benchmarks.peers.compare --manifest data/curated/pool.csv --root photos --out runs/peers \
         --minutes 8 --folds 0 1
 
-Started again it goes on where it was. A peer that fails, or is not installed, is named in the table with the
+Minutes are those of a machine that does nothing else: processor time, divided by the number of cores. Started
+again it goes on where it was. A peer that fails, or is not installed, is named in the table with the
 last line it said. This project itself is cross-validated once with `--recipe`, on all folds; its minutes are
 those of one fold.
 """
 
 import argparse
 import ast
+import contextlib
 import csv
 import json
 import os
+import resource
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -26,7 +28,7 @@ import numpy as np
 import psutil
 from safetensors.torch import save_file
 
-from benchmarks.peers.task import ARCHITECTURE
+from benchmarks.peers.task import ARCHITECTURE, CORES
 from data.manifest import Row, read_manifest
 from model.backbones import lite_weights
 from model.labels import LABELS
@@ -56,6 +58,8 @@ FIGURES: Final = (
 _LATE: Final = 2
 """A peer is ended after so many times its budget, as a user would, and `_GRACE` minutes to begin."""
 _GRACE: Final = 5
+_STARVED: Final = 20
+"""Times that limit by the clock, after which it is taken to hang."""
 
 
 def main() -> None:
@@ -63,7 +67,9 @@ def main() -> None:
     parser.add_argument("--manifest", type=Path, required=True, help="with folds")
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--minutes", type=float, default=8.0, help="for each fold of each peer")
+    parser.add_argument(
+        "--minutes", type=float, default=8.0, help="for each fold of each peer, of all cores"
+    )
     parser.add_argument("--folds", type=int, nargs="+", default=[0])
     parser.add_argument("--only", nargs="+", choices=[OURS, *PEERS], default=[OURS, *PEERS])
     parser.add_argument("--recipe", type=Path, default=Path("training/configs/lite2.toml"))
@@ -102,6 +108,7 @@ def cross_validate(manifest: Path, root: Path, recipe: Path, out: Path) -> None:
     folds = len({row.fold for row in read_manifest(manifest, labels=LABELS)})
     if measured["exit_code"] == 0:
         measured["minutes"] /= folds
+        measured["minutes_by_the_clock"] /= folds
         write_json(out / "ran.json", measured)
 
 
@@ -146,46 +153,72 @@ def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
 
 
 def watch(command: list[str], log: Path, *, limit_minutes: float | None) -> dict[str, Any]:
-    """Run a command; gives its minutes, exit code, and the most memory that its processes held together."""
-    began = time.monotonic()
+    """Run a command, and end it when it has used its limit.
+
+    Gives its minutes of processor time for each core, which others who work on the machine hardly change; its
+    minutes by the clock; its exit code; and the most memory that its processes held together.
+    """
+    began, before, most, loads = time.monotonic(), children_used(), 0.0, [os.getloadavg()[0]]
     with log.open("w", encoding="utf-8") as stream:
-        process = subprocess.Popen(  # noqa: S603 (our own scripts)
+        process = psutil.Popen(
             command,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            env={**os.environ, "PYTHONPATH": str(HERE.parents[1]), "HF_HUB_OFFLINE": "1"},
+            # A thread that waits must not count as one that works.
+            env={
+                **os.environ,
+                "PYTHONPATH": str(HERE.parents[1]),
+                "HF_HUB_OFFLINE": "1",
+                "OMP_WAIT_POLICY": "passive",
+            },
         )
-        most, ended = [0.0], threading.Event()
-        watcher = threading.Thread(target=note_memory, args=(process.pid, most, ended))
-        watcher.start()
-        try:
-            process.wait(None if limit_minutes is None else 60 * limit_minutes)
-        except subprocess.TimeoutExpired:
-            for one in [*psutil.Process(process.pid).children(recursive=True), process]:
-                one.kill()
-            process.wait()
-        finally:
-            ended.set()
-            watcher.join()
+        while True:
+            try:
+                process.wait(1)
+                break
+            except psutil.TimeoutExpired:
+                pass
+            held, used = held_and_used(process)
+            most = max(most, held)
+            loads.append(os.getloadavg()[0])
+            by_clock = (time.monotonic() - began) / 60
+            if limit_minutes is not None and (
+                used / 60 / CORES > limit_minutes or by_clock > limit_minutes * _STARVED
+            ):
+                end(process)
     return {
-        "minutes": (time.monotonic() - began) / 60,
-        "peak_memory_mb": most[0] / 1e6,
+        "minutes": (children_used() - before) / 60 / CORES,
+        "minutes_by_the_clock": (time.monotonic() - began) / 60,
+        "peak_memory_mb": most / 1e6,
         "exit_code": process.returncode,
-        "load_average": os.getloadavg()[0],
+        "load_average": float(np.mean(loads)),
     }
 
 
-def note_memory(root: int, most: list[float], ended: threading.Event) -> None:
-    """Keep the largest sum of what the processes hold, with shared pages counted once, in bytes."""
-    while not ended.wait(1):
-        held = 0.0
-        try:
-            top = psutil.Process(root)
-            for process in [top, *top.children(recursive=True)]:
-                held += process.memory_full_info().pss
-        except psutil.Error:  # processes come and go
-            continue
-        most[0] = max(most[0], held)
+def end(top: psutil.Popen) -> None:
+    """Kill a process and those below it."""
+    for process in [*top.children(recursive=True), top]:
+        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
+            process.kill()
+
+
+def children_used() -> float:
+    """Processor seconds of every process that this one began and that has ended."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def held_and_used(top: psutil.Process) -> tuple[float, float]:
+    """Bytes that a process and those below it hold, shared pages counted once, and their processor seconds."""
+    held = used = 0.0
+    try:
+        for process in [top, *top.children(recursive=True)]:
+            held += process.memory_full_info().pss
+            used += sum(process.cpu_times()[:2])
+        used += sum(top.cpu_times()[2:4])  # of those below it that have ended
+    except psutil.Error:  # processes come and go
+        pass
+    return held, used
 
 
 def answers(out: Path, name: str, rows: Sequence[Row], folds: Sequence[int]) -> Predictions | None:
@@ -248,7 +281,12 @@ def write_table(
 ) -> None:
     """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each peer."""
     ours = answers(out, OURS, rows, folds)
-    told: dict[str, Any] = {"folds": list(folds), "budget_minutes": minutes, "peers": {}}
+    told: dict[str, Any] = {
+        "folds": list(folds),
+        "budget_minutes": minutes,
+        "cores": CORES,
+        "peers": {},
+    }
     for name in names:
         entry: dict[str, Any] = {"lines": lines_of(name)}
         runs = (
@@ -258,9 +296,13 @@ def write_table(
         )
         ran = [json.loads(path.read_text()) for path in runs if path.exists()]
         if ran:
-            entry["minutes_a_fold"] = float(np.mean([run["minutes"] for run in ran]))
+            for key in ("minutes", "minutes_by_the_clock"):
+                entry[f"{key}_a_fold"] = float(np.mean([run[key] for run in ran]))
             entry["peak_memory_mb"] = max(run["peak_memory_mb"] for run in ran)
-            entry["load_average"] = max(run["load_average"] for run in ran)
+            entry["load_average"] = float(np.mean([run["load_average"] for run in ran]))
+        gone_through = [path.with_name("epochs.txt") for path in runs]
+        if all(path.exists() for path in gone_through):
+            entry["epochs"] = [float(path.read_text()) for path in gone_through]
         table = answers(out, name, rows, folds)
         if table is None:
             entry["failed"] = last_words(out / name)
@@ -292,9 +334,11 @@ def last_words(folder: Path) -> str:
 
 def as_markdown(told: dict[str, Any]) -> str:
     """The table as a person reads it; the figures are those at equal chances."""
-    columns = ["peer", *FIGURES, "minutes a fold", "peak memory, MB", "lines"]
+    last = ["epochs", "minutes a fold", "by the clock", "load", "peak memory, MB", "lines"]
+    columns = ["peer", *FIGURES, *last]
     lines = [
-        f"Folds {', '.join(map(str, told['folds']))}; {told['budget_minutes']:g} minutes a fold. "
+        f"Folds {', '.join(map(str, told['folds']))}; {told['budget_minutes']:g} minutes a fold for each peer. "
+        f"Minutes are processor time on all {told['cores']} cores together; the load is that of the machine. "
         "Probabilities at equal chances of the labels; 95 % intervals over groups. "
         "Below each peer: this project minus the peer, on the same resamples.",
         "",
@@ -310,14 +354,20 @@ def as_markdown(told: dict[str, Any]) -> str:
         cells = [shown(entry["at_equal_chances"][figure]) for figure in FIGURES]
         ran = [
             f"{entry[key]:.{digits}f}" if key in entry else ""
-            for key, digits in (("minutes_a_fold", 1), ("peak_memory_mb", 0))
+            for key, digits in (
+                ("minutes_a_fold", 1),
+                ("minutes_by_the_clock_a_fold", 1),
+                ("load_average", 0),
+                ("peak_memory_mb", 0),
+            )
         ]
+        ran.insert(0, ", ".join(f"{epochs:g}" for epochs in sorted(set(entry.get("epochs", [])))))
         lines.append("| " + " | ".join([name, *cells, *ran, str(entry["lines"])]) + " |")
         if "calcinosis_minus_this" in entry:
             cells = [
                 shown(entry["calcinosis_minus_this"][figure], signed=True) for figure in FIGURES
             ]
-            lines.append("| | " + " | ".join([*cells, "", "", ""]) + " |")
+            lines.append("| | " + " | ".join([*cells, *[""] * len(last)]) + " |")
     return "\n".join(lines) + "\n"
 
 

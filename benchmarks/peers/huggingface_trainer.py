@@ -48,7 +48,7 @@ if __name__ == "__main__":
             per_device_train_batch_size=16,
             gradient_accumulation_steps=4,
             per_device_eval_batch_size=16,
-            num_train_epochs=task.epochs(batch=16),
+            num_train_epochs=task.epochs(),
             warmup_steps=0.1,  # a share, which transformers 4 called warmup_ratio
             logging_steps=10,
             save_strategy="no",

@@ -28,7 +28,7 @@ class Photos(Dataset):
 
 if __name__ == "__main__":
     task = read_task()
-    epochs = task.epochs(batch=BATCH)
+    epochs = task.epochs()
     network = task.start_network()
     settings = timm.data.resolve_data_config({}, model=network)
     for_training = create_transform(
