@@ -54,6 +54,10 @@ LeaveSourceOutOption = Annotated[
     bool,
     typer.Option("--leave-source-out", help="Judge each source after learning from the others."),
 ]
+LearningCurveOption = Annotated[
+    bool,
+    typer.Option("--learning-curve", help="Judge what learns from fewer patients, too."),
+]
 PrecisionOption = Annotated[
     Literal["auto", "bf16", "float32"],
     typer.Option(
@@ -344,6 +348,7 @@ def train(
     precision: PrecisionOption = "auto",
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
+    learning_curve: LearningCurveOption = False,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
     from training.hardware import Hardware
@@ -365,6 +370,7 @@ def train(
         hardware=Hardware(device, precision),
         watermark=watermark,
         leave_source_out=leave_source_out,
+        learning_curve=learning_curve,
     )
     _report(f"checkpoint, card and figures are in {out}")
     _draw_graph(out)
@@ -428,6 +434,7 @@ def crossval(
     precision: PrecisionOption = "auto",
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
+    learning_curve: LearningCurveOption = False,
 ) -> None:
     """Cross-validate a recipe: every photo is judged by a network that saw none of its group."""
     from training.crossval import cross_validate
@@ -447,6 +454,7 @@ def crossval(
         hardware=hardware,
         watermark=watermark,
         leave_source_out=leave_source_out,
+        learning_curve=learning_curve,
     )
     if hardware.writes:
         _print_figures(metrics)

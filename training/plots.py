@@ -120,6 +120,30 @@ def curves(
         return _svg(figure, name, description)
 
 
+def learning(
+    name: str,
+    description: str,
+    lines: Sequence[tuple[str, Sequence[tuple[int, float, float, float]]]],
+) -> str:
+    """A line a label: for each number of groups learnt from, the mean, lowest and highest figure."""
+    with mpl.rc_context(_STYLE):
+        figure, axes = _canvas(3.4)
+        for place, (words, points) in enumerate(lines):
+            counts, means, lowest, highest = zip(*points, strict=True)
+            shade = colour(place)
+            axes.plot(
+                counts, means, "o", markersize=4, linestyle=DASHES[place % len(DASHES)], color=shade
+            )
+            axes.fill_between(counts, lowest, highest, color=shade, alpha=0.15, linewidth=0)
+            axes.annotate(
+                words, (counts[-1], means[-1]), (4, 0), textcoords="offset points", color=shade
+            )
+        axes.set_xlabel("patients or pictures of the condition learnt from")
+        axes.set_ylabel("area under the ROC curve")
+        axes.margins(x=0.3)
+        return _svg(figure, name, description)
+
+
 def stacked_shares(
     name: str, description: str, rows: Sequence[str], parts: Sequence[str], shares: Array
 ) -> str:

@@ -510,6 +510,47 @@ def _forests(
         yield f'<p class="muted">Too few photographs for figures: {escape(", ".join(small))}.</p>'
 
 
+def _learning(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
+    curve = metrics.get("learning_curve")
+    if not curve:
+        return
+    yield "<h2>Would more patients help?</h2>"
+    yield (
+        "<p>The same recipe, learning from a random share of each condition's patients and from all "
+        "other photographs. Bands span the random choices. A line that still rises at its end says "
+        "that more patients would help; a flat one, that something else must change.</p>"
+    )
+    names = list(curve[0]["auroc"])
+    lines = [
+        (
+            plain_name(name),
+            [
+                (
+                    point["groups"][name],
+                    *(point["auroc"][name][key] for key in ("mean", "lowest", "highest")),
+                )
+                for point in curve
+            ],
+        )
+        for name in names
+    ]
+    description = "Area under the ROC curve by patients learnt from; numbers in the table below"
+    yield _plots(("Learning curve", plots.learning("learning", description, lines)))
+    rows = [
+        [
+            plain_name(name),
+            point["groups"][name],
+            f"{point['auroc'][name]['mean']:.3f}",
+            f"{point['auroc'][name]['lowest']:.3f} to {point['auroc'][name]['highest']:.3f}",
+            point["repeats"],
+        ]
+        for name in names
+        for point in curve
+    ]
+    head = ["Label", "Patients or pictures", "Mean", "Lowest to highest", "Random choices"]
+    yield _details("The lines as numbers", _table(head, rows, numbers=(1, 2, 4)))
+
+
 def _lookalikes(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
     conditions = metrics.get("by_lookalike", {})
     if not conditions:
@@ -610,6 +651,7 @@ SECTIONS: Final[Mapping[str, Callable[[Metrics, Predictions], Iterator[str]]]] =
         "decisions": _decisions,
         "groups": _groups,
         "lookalikes": _lookalikes,
+        "learning": _learning,
         "method": _method,
     }
 )

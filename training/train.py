@@ -38,6 +38,7 @@ def train(
     hardware: Hardware | None = None,
     watermark: bool = True,
     leave_source_out: bool = False,
+    learning_curve: bool = False,
 ) -> CheckpointConfig:
     """Train a checkpoint on a manifest's rows and measure it.
 
@@ -65,6 +66,7 @@ def train(
         hardware=hardware,
         watermark=watermark,
         leave_source_out=leave_source_out,
+        learning_curve=learning_curve,
     )
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))

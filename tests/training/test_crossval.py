@@ -13,8 +13,8 @@ from model.photo import open_photo
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 from training import study as study_module
 from training.calibrate import fit_blend
-from training.crossval import cross_predictions
 from training.hardware import Hardware
+from training.held_out import cross_predictions
 from training.parts import assemble, fit, part_logits
 from training.study import Study, prepare
 
