@@ -4,12 +4,15 @@ Run it with `calcinosis demo`, or `python app.py`, which is also how a Hugging F
 """
 
 import atexit
+import importlib
 import logging
 import os
 import shutil
+import socket
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -17,6 +20,10 @@ from typing import Any
 # Read when Gradio is imported: nothing is reported home, and nothing of a visitor is recorded.
 os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
 os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
+os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = (
+    "1"  # of which Gradio keeps the hour and how long it took
+)
+os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)  # it would sum them up after each event
 
 import gradio as gr
 from starlette.middleware import Middleware
@@ -165,6 +172,7 @@ def launch(app: gr.Blocks, *, readings_per_minute: float = 300, **settings: Any)
 
     `readings_per_minute` is for one address; a class may share one. `settings` go to Gradio.
     """
+    _settle_matplotlib()
     guard = Middleware(
         Guard, readings_per_minute=readings_per_minute, behind_proxy="SPACE_ID" in os.environ
     )
@@ -210,10 +218,30 @@ def serve(
     _make_private_folder()
     page = build_app(reader, record=read_record(checkpoint), quiz=quiz)
     _, address, _ = launch(
-        page, server_name=host, server_port=port, prevent_thread_lock=True, quiet=True
+        page,
+        server_name=host,
+        server_port=port or _free_port(),
+        prevent_thread_lock=True,
+        quiet=True,
     )
     print(f"The demo is at {address} until you stop it with Ctrl+C.", flush=True)
     page.block_thread()
+
+
+def _settle_matplotlib() -> None:
+    """Let no visitor wait for matplotlib, where it is installed; the page itself draws nothing with it.
+
+    Gradio asks it for its backend around every event. Were it to choose one with the first, that would
+    hold the server for a second and longer, and whoever asked meanwhile would give up.
+    """
+    with suppress(ImportError):
+        importlib.import_module("matplotlib").use("agg")
+
+
+def _free_port() -> int:
+    """A port that nobody listens on; Gradio takes no 0 for one."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])
 
 
 def _make_private_folder() -> None:

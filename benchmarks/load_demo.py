@@ -10,6 +10,7 @@ import argparse
 import base64
 import io
 import multiprocessing
+import queue
 import socket
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -62,9 +63,9 @@ def main() -> None:
     server.start()
     address = f"http://127.0.0.1:{port}"
     wait_for(port)
-    clients = [
-        Client(address, verbose=False, analytics_enabled=False) for _ in range(arguments.users)
-    ]
+    free: queue.SimpleQueue[Client] = queue.SimpleQueue()
+    for _ in range(arguments.users):
+        free.put(Client(address, verbose=False, analytics_enabled=False))
     memories = [memory(server.pid or 0)]
     waits: list[float] = []
     wrong = lost = 0
@@ -72,12 +73,15 @@ def main() -> None:
     def visit(job: int) -> tuple[float, bool, bool]:
         kind = job % len(contents)
         sent = base64.b64encode(contents[kind]).decode()
+        client = free.get()  # a user waits for one finding before asking for the next
         started = time.perf_counter()
         try:
-            answer = clients[job % len(clients)].predict(sent, "en", api_name="/finding_v1")
+            answer = client.predict(sent, "en", api_name="/finding_v1")
         except Exception as error:
             print(f"photo {job} got no finding: {type(error).__name__}: {error}")
             return time.perf_counter() - started, True, False
+        finally:
+            free.put(client)
         return time.perf_counter() - started, False, not alike(answer, expected[kind])
 
     with ThreadPoolExecutor(arguments.users) as visitors:

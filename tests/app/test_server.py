@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import gradio as gr
 import httpx2 as httpx
 import pytest
 from gradio_client import Client
@@ -182,6 +183,13 @@ def cached_files() -> set[Path]:
     return set(Path(folder).rglob("*")) if folder else set()
 
 
+def test_of_earlier_visits_the_server_knows_nothing(client: Client, page: gr.Blocks) -> None:
+    for _ in range(3):
+        client.predict("", "en", api_name="/finding_v1")
+    assert len(page._queue.event_analytics) <= 1
+    assert page._queue.cached_event_analytics_summary == {"functions": {}}
+
+
 def test_pictures_of_a_finding_carry_no_metadata(reader: Reader) -> None:
     from page import incoming, views
 
@@ -200,6 +208,39 @@ def test_pictures_of_a_finding_carry_no_metadata(reader: Reader) -> None:
 def test_without_a_checkpoint_there_is_no_page(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match="name the folder"):
         demo.serve(checkpoint=tmp_path)
+
+
+def test_port_0_is_a_free_one(
+    tiny_checkpoint: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pages: list[gr.Blocks] = []
+    monkeypatch.setattr(gr.Blocks, "block_thread", lambda page: pages.append(page))
+    monkeypatch.setenv("GRADIO_TEMP_DIR", "")
+    for _ in range(2):
+        demo.serve(port=0, checkpoint=tiny_checkpoint)
+    places = re.findall(r"http://127\.0\.0\.1:\d+", capsys.readouterr().out)
+    assert len(set(places)) == 2
+    for place in places:
+        assert httpx.get(f"{place}/health").text == "ok"
+    for page in pages:
+        page.close()
+
+
+def test_no_event_holds_the_server_until_matplotlib_has_chosen_a_backend(
+    tiny_checkpoint: Path,
+) -> None:
+    script = """if True:
+        import sys, pathlib, gradio, gradio_client, app
+        def ask(page):
+            client = gradio_client.Client(page.local_url, verbose=False)
+            assert "error" in client.predict("", api_name="/finding_v1")
+            print("matplotlib.pyplot" in sys.modules)
+        gradio.Blocks.block_thread = ask
+        app.serve(port=0, checkpoint=pathlib.Path(sys.argv[1]))
+    """
+    command = [sys.executable, "-c", script, str(tiny_checkpoint)]
+    done = subprocess.run(command, cwd=HERE, capture_output=True, text=True, check=True)  # noqa: S603 - our own interpreter
+    assert done.stdout.splitlines()[-1] == "False"
 
 
 def test_importing_the_page_loads_neither_training_nor_data() -> None:
