@@ -349,6 +349,14 @@ def train(
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
     learning_curve: LearningCurveOption = False,
+    foreign: Annotated[
+        bool,
+        typer.Option("--foreign", help="Judge conditions it never learnt, and no photos, too."),
+    ] = False,
+    off_topic: Annotated[
+        Path | None,
+        typer.Option(help="With --foreign: CSV of file and reason of more that is no photo."),
+    ] = None,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
     from training.hardware import Hardware
@@ -371,6 +379,8 @@ def train(
         watermark=watermark,
         leave_source_out=leave_source_out,
         learning_curve=learning_curve,
+        foreign=foreign,
+        off_topic=off_topic,
     )
     _report(f"checkpoint, card and figures are in {out}")
     _draw_graph(out)

@@ -4,6 +4,7 @@
 """
 
 import json
+import re
 from pathlib import Path
 
 import torch
@@ -49,6 +50,8 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
     save_file(state, partial)
     partial.replace(folder / WEIGHTS)
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
+    # A list of numbers on one line: there may be a thousand.
+    text = re.sub(r"\[[-+.,\de\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
     partial = folder / f"{CONFIG}.partial"
     partial.write_text(text, encoding="utf-8")
     partial.replace(folder / CONFIG)
@@ -81,6 +84,7 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
         frozen_stages=_cut(config),
         keeps_start=config.kept_from is not None,
         reads_stages=config.read_from is not None,
+        mirrors=config.mirrors,
     )
     _check_state(path, state, _inference_state(network))
     for prefix, part in _parts(network).items():

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from model.calibration import Calibration, Conformal, check_prior
 from model.errors import CheckpointError
+from model.familiarity import Familiarity
 from model.labels import check_labels
 from model.preprocessing import Preprocessing
 
@@ -31,8 +32,10 @@ class CheckpointConfig(BaseModel):
             null where they are not.
         read_from: the backbone's stage whose output the head reads beside those of all later stages, of
             the start weights; null where it reads the last one alone.
+        mirrors: the head reads the mean over a photo and its mirror image.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
+        familiarity: what tells photos from other pictures; null where nothing does.
         prior: the chances of each label that probabilities assume unless a reader asks for others.
         licence: of the weights, from the terms of the photographs.
         training: how it was made: the command, its settings, counts, versions.
@@ -46,9 +49,11 @@ class CheckpointConfig(BaseModel):
     backbone: str
     kept_from: int | None = Field(default=None, ge=0)
     read_from: int | None = Field(default=None, ge=0)
+    mirrors: bool = False
     preprocessing: Preprocessing
     calibration: Calibration
     conformal: Conformal
+    familiarity: Familiarity | None = None
     prior: tuple[float, ...]
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)

@@ -40,7 +40,9 @@ DIGEST_ENTRY: Final = "drawn_of"
 INPUT: Final = "inputs"
 OUTPUTS: Final = ("logits", "evidence", "embedding")
 
-_SAID_OF_A_FINDING: Final = {"name", "calibration", "conformal", "prior", "licence", "training"}
+_SAID_OF_A_FINDING: Final = {
+    "name", "calibration", "conformal", "familiarity", "prior", "licence", "training",
+}  # fmt: skip
 """Settings that no layer depends on."""
 
 

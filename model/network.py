@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -66,6 +67,9 @@ class Network(nn.Module):
     of the trunk to the last: early ones still see a lesion of a few pixels and how it shines, which the
     last has given up for what ImageNet asks. Each is read twice, by its mean and by its generalised mean.
 
+    With `mirrors`, the head reads the mean over a photo and its mirror image, in twice the time: skin has no
+    left and right, and so a photo and its mirror image are told the same.
+
     The head reads pooled features scaled to a root mean square of 1, so that neither contrast nor
     brightness alone moves a logit.
     """
@@ -78,6 +82,7 @@ class Network(nn.Module):
         frozen_stages: int = 0,
         keeps_start: bool = False,
         reads_stages: bool = False,
+        mirrors: bool = False,
     ) -> None:
         super().__init__()
         stages = list(backbone.stages)
@@ -85,6 +90,7 @@ class Network(nn.Module):
         self.top = nn.Sequential(*stages[frozen_stages:])
         self.kept = copy.deepcopy(self.top) if keeps_start else None
         self.reads_stages = reads_stages
+        self.mirrors = mirrors
         self.start_width = backbone.channels
         if reads_stages:
             self.start_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
@@ -101,22 +107,37 @@ class Network(nn.Module):
         """Mean features (n, channels), scaled, of a feature map (n, channels, h, w)."""
         return _scaled(feature_map.mean(dim=(2, 3)))
 
-    def start_features(self, shared: torch.Tensor) -> torch.Tensor:
-        """What the head reads of the start weights, (n, start_width), for the trunk's output.
+    def see(self, inputs: torch.Tensor) -> torch.Tensor:
+        """The trunk's output for inputs (n, 3, height, width), the mirror images' as further channels."""
+        seen: torch.Tensor = self.trunk(inputs)
+        return torch.cat([seen, self.trunk(inputs.flip(3))], dim=1) if self.mirrors else seen
+
+    def start_features(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the head reads of the start weights, (n, start_width), for what `see` gave.
 
         The first `channels` of them are the scaled mean of the last feature map.
         """
-        return torch.cat([_scaled(piece.average()) for piece in self._start(shared)], dim=1)
+        return _mean([_read(self._start(view)) for view in self._views(seen)])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n, labels) of inputs (n, 3, height, width)."""
-        features = [_scaled(piece.average()) for piece in self._pieces(self.trunk(inputs))]
-        logits: torch.Tensor = self.head(torch.cat(features, dim=1))
+        features = [_read(self._pieces(view)) for view in self._views(self.see(inputs))]
+        logits: torch.Tensor = self.head(_mean(features))
         return logits
 
     def explain(self, inputs: torch.Tensor) -> Output:
         """Logits together with the evidence that they are the mean of."""
-        pieces = self._pieces(self.trunk(inputs))
+        outputs = [self._explain(view) for view in self._views(self.see(inputs))]
+        logits, evidence, embedding = zip(*outputs, strict=True)
+        turned = [evidence[0], *(mirrored.flip(3) for mirrored in evidence[1:])]
+        return Output(_mean(logits), _mean(turned), _mean(embedding))
+
+    def _views(self, seen: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The trunk's output for the photos, and for their mirror images if they are seen too."""
+        return seen.chunk(2, dim=1) if self.mirrors else [seen]
+
+    def _explain(self, shared: torch.Tensor) -> Output:
+        pieces = self._pieces(shared)
         widths = [piece.feature_map.shape[1] for piece in pieces]
         grid = max((piece.feature_map.shape[2:] for piece in pieces), key=lambda size: size[0])
         evidence = torch.zeros(())
@@ -140,6 +161,15 @@ class Network(nn.Module):
         if not self.reads_stages:
             return [_Pooled(maps[-1], generalised=False)]
         return [_Pooled(m, generalised) for m in reversed(maps) for generalised in (False, True)]
+
+
+def _read(pieces: Sequence[_Pooled]) -> torch.Tensor:
+    """Features (n, width) of pieces."""
+    return torch.cat([_scaled(piece.average()) for piece in pieces], dim=1)
+
+
+def _mean(views: Sequence[torch.Tensor]) -> torch.Tensor:
+    return views[0] if len(views) == 1 else torch.stack(list(views)).mean(dim=0)
 
 
 def _scaled(pooled: torch.Tensor) -> torch.Tensor:

@@ -18,7 +18,7 @@ from model.errors import PhotoError
 from model.finding import Finding, HeatMap, ask_for_another, decide
 from model.labels import conditions
 from model.photo import as_photo, open_photo
-from model.quality import find_problem
+from model.quality import Problem, find_problem
 from model.words import words
 
 if TYPE_CHECKING:  # PyTorch is loaded where it answers, and nowhere else
@@ -128,14 +128,18 @@ class Reader:
         config = self.config
         prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
         pictures = [as_photo(p) if isinstance(p, Image.Image) else open_photo(p) for p in photos]
-        problems = {n: found for n, p in enumerate(pictures, 1) if (found := find_problem(p))}
-        if len(problems) == len(pictures):
+        problems: dict[int, Problem] = {}
+        outputs: dict[int, Answer] = {}
+        for n, picture in enumerate(pictures, 1):
+            looked_at = self._look_at(picture)
+            if isinstance(looked_at, Problem):
+                problems[n] = looked_at
+            else:
+                outputs[n] = looked_at
+        if not outputs:
             return ask_for_another(
                 problems[1], prior=prior, checkpoint=config.name, language=self.language
             )
-        outputs = {
-            n: self._ask(picture) for n, picture in enumerate(pictures, 1) if n not in problems
-        }
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
         members = config.conformal.prediction_sets(config.calibration.probabilities(logits))[0]
@@ -154,6 +158,16 @@ class Reader:
             left_out=problems,
             language=self.language,
         )
+
+    def _look_at(self, picture: Image.Image) -> Answer | Problem:
+        """What the network says of a photo, or why that would mean nothing."""
+        if problem := find_problem(picture):
+            return problem
+        answer = self._ask(picture)
+        familiarity = self.config.familiarity
+        if familiarity and not familiarity.knows(answer.embedding)[0]:
+            return Problem("unfamiliar", {})
+        return answer
 
     def _ask(self, picture: Image.Image) -> Answer:
         return self.engine.explain(self.config.preprocessing.array(picture)[None])

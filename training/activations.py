@@ -153,12 +153,12 @@ def _note_progress(values: np.memmap, progress: Path, done: int) -> None:
 
 
 def _trunk_function(network: Network, hardware: Hardware) -> Compute:
-    trunk = network.trunk.eval().to(hardware.device).to(memory_format=torch.channels_last)
+    network.trunk.eval().to(hardware.device).to(memory_format=torch.channels_last)
 
     def compute(batch: torch.Tensor) -> torch.Tensor:
         inputs = batch.to(hardware.device, memory_format=torch.channels_last)
         with torch.inference_mode(), hardware.autocast():
-            output: torch.Tensor = trunk(inputs)
+            output = network.see(inputs)
         return output.float().cpu()
 
     return compute
@@ -181,9 +181,17 @@ def _key(
         "files": [[row.file, count] for row, count in zip(rows, counts, strict=True)],
     }
     digest.update(json.dumps(settings).encode())
-    for name, tensor in network.trunk.state_dict().items():
-        digest.update(name.encode() + tensor.float().numpy().tobytes())
+    digest.update(trunk_bytes(network))
     return digest.hexdigest()[:16]
+
+
+def trunk_bytes(network: Network) -> bytes:
+    """All that what a network's trunk makes of a view depends on beside the view."""
+    parts = [
+        name.encode() + tensor.float().numpy().tobytes()
+        for name, tensor in network.trunk.state_dict().items()
+    ]
+    return b"".join([*parts, b"mirrors" if network.mirrors else b""])
 
 
 class _Views(Dataset[torch.Tensor]):

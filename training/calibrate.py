@@ -11,6 +11,7 @@ from scipy.optimize import minimize
 from scipy.special import logsumexp
 
 from model.calibration import Calibration, Conformal
+from model.familiarity import Familiarity
 from training.errors import TrainingError
 
 Floats = NDArray[np.float64]
@@ -152,3 +153,22 @@ def fit_conformal(probabilities: Floats, labels: Integers, coverage: float) -> C
         rank = len(own) + 1 - math.ceil((len(own) + 1) * coverage)
         thresholds.append(float(own[rank - 1]) if rank >= 1 else 0.0)
     return Conformal(coverage=coverage, thresholds=tuple(thresholds))
+
+
+def fit_familiarity(embeddings: NDArray[np.floating], folds: Integers, share: float) -> Familiarity:
+    """The centre of embeddings (n, channels), and the cosine that a share of held-out photos reaches.
+
+    Each photo (n,) of a fold is compared with the mean of the other folds.
+    """
+    cosines = np.zeros(len(folds))
+    for fold in np.unique(folds):
+        own = folds == fold
+        others = Familiarity(centre=_centre(embeddings[~own]), least=0.0)
+        cosines[own] = others.cosines(embeddings[own])
+    least = float(np.quantile(cosines, 1 - share))
+    return Familiarity(centre=_centre(embeddings), least=round(least, 4))
+
+
+def _centre(embeddings: NDArray[np.floating]) -> tuple[float, ...]:
+    mean = embeddings.mean(axis=0, dtype=np.float64)
+    return tuple(float(f"{value:.4g}") for value in mean)

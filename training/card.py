@@ -372,7 +372,12 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
         yield "- Pictures that are no such photographs, share refused: not measured."
     for kind, figure in foreign.items():
         share = say_figure(figure, percent=True)
-        yield f"- {plain_name(kind).capitalize()}: refused {share} of {figure['n']}."
+        caught = say_figure(figure.get("caught"), percent=True)
+        yield (
+            f"- {plain_name(kind).capitalize()}: refused {share} of {figure['n']}; by the score alone, "
+            f"at the threshold that accepts 95 % of the conditions' photos, {caught}; taken for one "
+            f"condition {figure.get('suggestive', 'not counted')}."
+        )
     yield ""
 
 

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from data.manifest import Row
 from model.network import Network
 from model.preprocessing import Preprocessing
-from training.activations import Activations, kept_activations
+from training.activations import Activations, kept_activations, trunk_bytes
 from training.hardware import Hardware
 from training.watermark import ChangedPhotos, Watermark
 
@@ -54,8 +54,7 @@ def changed_activations(
     }
     digest = hashlib.sha256(json.dumps(settings).encode())
     digest.update(watermark.colour.tobytes() + watermark.opacity.tobytes())
-    for name, tensor in start.trunk.state_dict().items():
-        digest.update(name.encode() + tensor.float().numpy().tobytes())
+    digest.update(trunk_bytes(start))
     folder = cache / f"watermark-{digest.hexdigest()[:16]}"
     what = f"Reading the photographs, watermark {way}"
     values = kept_activations(views, start, folder, hardware, what)

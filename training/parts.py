@@ -128,6 +128,7 @@ def assemble(fitted: Fitted, blend: Blend, study: Study) -> Network:
         frozen_stages=study.recipe.frozen_stages,
         keeps_start=fitted.tuned is not None and bool(fitted.heads),
         reads_stages=study.recipe.read_stages and bool(fitted.heads),
+        mirrors=study.recipe.mirrors,
     )
     network = copy.deepcopy(network)  # the backbone's own layers stay as they are
     network.trunk.load_state_dict(study.start.trunk.state_dict())

@@ -28,6 +28,7 @@ class Recipe(BaseModel):
         heads: the linear heads on frozen features, as `training.heads` names them; those and what was
             fine-tuned are blended. Fine-tuning may do without.
         read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
+        mirrors: the heads read, and the checkpoint too, the mean over a photo and its mirror image.
         change_marks: the heads learn each photo a second time, with the mark of its source hidden or, where
             it bears none, with one pasted onto it, so that the mark tells nothing of the label.
         shrinkage: of the covariance of `discriminant`.
@@ -66,6 +67,7 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     heads: tuple[HeadName, ...] = ("logistic",)
     read_stages: bool = False
+    mirrors: bool = False
     change_marks: bool = False
     probe_strength: float = Field(default=3e-4, gt=0)
     shrinkage: float = Field(default=0.3, gt=0, le=1)
@@ -106,6 +108,8 @@ class Recipe(BaseModel):
             raise ValueError("a probe has at least one of heads")
         if self.read_stages and not self.frozen_stages:
             raise ValueError("read_stages reads from the last frozen stage on: set frozen_stages")
+        if self.mirrors and (self.method != "probe" or not self.frozen_stages):
+            raise ValueError("mirrors is for heads alone: set method to probe, and frozen_stages")
         return self
 
     @property

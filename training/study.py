@@ -93,6 +93,7 @@ def prepare(
         len(recipe.labels),
         frozen_stages=recipe.frozen_stages,
         reads_stages=recipe.read_stages,
+        mirrors=recipe.mirrors,
     )
     activations = compute_activations(folded, root, start, preprocessing, recipe, cache, hardware)
     report(f"{len(folded)} photographs read")

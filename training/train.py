@@ -12,15 +12,21 @@ import numpy as np
 
 from data.manifest import Row
 from model.checkpoint import CheckpointConfig, save_checkpoint
+from model.familiarity import Familiarity
+from training.calibrate import fit_familiarity
 from training.card import write_card
 from training.crossval import cross_validate
 from training.fit import Report
+from training.foreign import judge_foreign, read_off_topic
 from training.hardware import Hardware
-from training.parts import assemble, fit
+from training.parts import Fitted, assemble, fit
 from training.recipe import Recipe
 from training.runs import manifest_digest
-from training.storage import naming_a_full_disk
-from training.study import fit_readout
+from training.storage import naming_a_full_disk, write_json
+from training.study import Study, fit_readout
+
+FAMILIAR: Final = 0.99
+"""Share of held-out photos that count as familiar."""
 
 LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
 
@@ -39,6 +45,8 @@ def train(
     watermark: bool = True,
     leave_source_out: bool = False,
     learning_curve: bool = False,
+    foreign: bool = False,
+    off_topic: Path | None = None,
 ) -> CheckpointConfig:
     """Train a checkpoint on a manifest's rows and measure it.
 
@@ -49,6 +57,8 @@ def train(
     Args:
         out: gets the checkpoint, its card, `metrics.json` and `predictions.csv`.
         command: what the card names as the way to make this checkpoint.
+        foreign: ask about conditions that were left out, and about pictures that show no skin, too.
+        off_topic: a CSV of further such pictures below `root`, with the columns file and reason.
 
     The other arguments are those of `cross_validate`.
 
@@ -80,9 +90,11 @@ def train(
         backbone=recipe.backbone,
         kept_from=recipe.frozen_stages if network.kept is not None else None,
         read_from=recipe.frozen_stages - 1 if network.reads_stages else None,
+        mirrors=network.mirrors,
         preprocessing=study.preprocessing,
         calibration=readout.calibration,
         conformal=readout.conformal,
+        familiarity=_familiarity(fitted, study),
         prior=recipe.stated_prior,
         licence=LICENCE,
         training=_provenance(study.rows, recipe, command)
@@ -91,8 +103,25 @@ def train(
     if study.hardware.writes:
         with naming_a_full_disk(out):
             save_checkpoint(out, network, config)
+    study.hardware.wait()
+    if foreign:
+        pictures = read_off_topic(off_topic, root) if off_topic else {}
+        metrics["out_of_distribution"] = judge_foreign(
+            study, logits, out, out / "work", pictures, resume=resume, report=report
+        )
+    if study.hardware.writes:
+        with naming_a_full_disk(out):
+            write_json(out / "metrics.json", metrics)
             write_card(config.model_dump(mode="json"), metrics, out / "README.md")
     return config
+
+
+def _familiarity(fitted: Fitted, study: Study) -> Familiarity | None:
+    """What tells photos from other pictures: of the start weights, where the network keeps them."""
+    if fitted.tuned is not None and not fitted.heads:
+        return None
+    embeddings = study.features[:, : study.backbone.channels]
+    return fit_familiarity(embeddings, study.folds, FAMILIAR)
 
 
 def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from tests.drawings import TINY_BACKBONE, tiny_network
 LABELS = 4
 
 
-def small_network(frozen_stages: int = 0, inplace: bool = True) -> Network:
+def small_network(frozen_stages: int = 0, inplace: bool = True, **settings: bool) -> Network:
     """Two stages of convolution and batch norm, with weights and statistics that are not trivial."""
     torch.manual_seed(1)
     stages = nn.Sequential(
@@ -21,7 +21,7 @@ def small_network(frozen_stages: int = 0, inplace: bool = True) -> Network:
         nn.Sequential(nn.Conv2d(6, 8, 3), nn.BatchNorm2d(8), nn.ReLU(inplace)),
     )
     backbone = Backbone(stages, 8, Preprocessing(size=32), "drawn")
-    return Network(backbone, LABELS, frozen_stages=frozen_stages).eval()
+    return Network(backbone, LABELS, frozen_stages=frozen_stages, **settings).eval()
 
 
 @pytest.fixture(params=["small", "tiny"])
@@ -196,3 +196,26 @@ def test_a_small_bright_place_outweighs_even_skin() -> None:
     shares = _Pooled(spot, generalised=True).shares()
     torch.testing.assert_close(shares.mean(dim=(2, 3)), _Pooled(spot, True).average())
     assert float(shares[0, 0, 5, 5]) / float(shares.sum()) > 0.9
+
+
+@torch.no_grad()
+def test_a_photo_and_its_mirror_image_are_told_the_same(inputs: torch.Tensor) -> None:
+    network = small_network(1, reads_stages=True, mirrors=True)
+    output, mirrored = network.explain(inputs), network.explain(inputs.flip(3))
+    torch.testing.assert_close(output.logits, mirrored.logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.evidence, mirrored.evidence.flip(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.embedding, mirrored.embedding)
+    torch.testing.assert_close(output.logits, network(inputs), rtol=1e-4, atol=1e-5)
+
+
+@torch.no_grad()
+def test_mirrors_give_the_mean_of_what_is_said_of_both(inputs: torch.Tensor) -> None:
+    alone, both = (
+        small_network(1, reads_stages=True),
+        small_network(1, reads_stages=True, mirrors=True),
+    )
+    both.load_state_dict(alone.state_dict())
+    expected = (alone(inputs) + alone(inputs.flip(3))) / 2
+    torch.testing.assert_close(both(inputs), expected, rtol=1e-4, atol=1e-5)
+    features = both.start_features(both.see(inputs))
+    torch.testing.assert_close(both.head(features), expected, rtol=1e-4, atol=1e-5)

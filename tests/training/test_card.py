@@ -109,6 +109,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     sources = leave_one_source_out(
         {"north": first, "south": table.where(table.label == 2)}, prior=None, resamples=5
     )
+    share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
     more = metrics | {
         "watermark": {"pasted": effect},
         "leave_one_source_out": sources,
@@ -118,7 +119,8 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     text = (tmp_path / "README.md").read_text()
     assert say_figure(effect["mean_change"]) in text
     assert "No other source shows milium." in text
-    assert "X ray: refused 90.0% (80.0% to 95.0%) of 50." in text
+    assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
+    assert "taken for one condition 2." in text
     assert "not measured." not in text.split("foreign pictures")[1].split("## Limits")[0]
 
 
