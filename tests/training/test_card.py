@@ -113,7 +113,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     more = metrics | {
         "watermark": {"pasted": effect},
         "leave_one_source_out": sources,
-        "out_of_distribution": {"x_ray": {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}},
+        "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2}},
     }
     write_card(META, json.loads(json.dumps(more)), tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
