@@ -14,7 +14,7 @@ from training.predictions import Predictions
 from training.study import Floats, Study
 
 SHARES: Final = (0.25, 0.5, 0.75)
-REPEATS: Final = 5
+REPEATS: Final = 3
 
 
 def judge_with_fewer_patients(
