@@ -17,6 +17,7 @@ from model.finding import Finding
 from model.heatmap import overlay, seen
 from model.labels import LABELS, conditions
 from model.photo import MAX_BYTES, MAX_PIXELS
+from model.quality import LEAST_SIDE
 from model.words import languages, words
 from page.record import Figure
 
@@ -54,7 +55,7 @@ def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
 def frame(language: str) -> str:
     """Where a photo is chosen and framed."""
     strings = {key: str(text) for key, text in words(language).table["frame"].items()}
-    limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2}
+    limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": LEAST_SIDE}
     return _render("frame", language, strings=json.dumps({**strings, **limits}))
 
 

@@ -46,7 +46,7 @@ function show() {
   showStrip();
   if (!photo) return;
   for (const slider of element.querySelectorAll("[data-move]")) {
-    slider.disabled = !photo.bitmap;
+    slider.disabled = slider.closest("label").hidden = !photo.bitmap;
     slider.value = photo[slider.dataset.move];
   }
   const canvas = $("canvas");
@@ -54,9 +54,12 @@ function show() {
   if (photo.bitmap) {
     draw(canvas, photo);
     const { side } = square(photo);
-    $("[data-show=size]").textContent = fill(strings.size, side, side);
+    const few = side < strings.least ? ` ${fill(strings.too_few, strings.least)}` : "";
+    $("[data-show=size]").textContent = fill(strings.size, side, side) + few;
+    $("[data-show=size]").classList.toggle("cc-few", Boolean(few));
   } else {
     $("[data-show=size]").textContent = strings.whole;
+    $("[data-show=size]").classList.remove("cc-few");
   }
 }
 
@@ -124,7 +127,8 @@ function look() {
 window.calcinosisAnswered = (answered) => {
   looking = false;
   show();
-  say(answered ? strings.ready : strings.failed);
+  const refused = document.querySelector(".cc-problem, .cc-retake");
+  say(!answered ? strings.failed : refused ? strings.refused : strings.ready);
   const withPhoto = document.getElementById("cc-with-photo");
   if (withPhoto) withPhoto.checked = false; // a tick is for one finding only
   const title = document.getElementById("cc-finding-title");

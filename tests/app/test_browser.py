@@ -205,6 +205,7 @@ def test_a_bad_file_is_answered_kindly(open_page: Open, content: bytes, says: st
     text = look(page)
     assert says in text
     assert "Only a clinician" in text
+    assert "There is no finding" in page.inner_text("[data-show=status]")
     keep(page, "bad-file")
     assert serious(page) == []
 
@@ -228,6 +229,22 @@ def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Ope
         keep(page, f"refused-{code}")
         page.click("[aria-label='Remove photo 1']")
     assert serious(page) == []
+
+
+def test_a_frame_of_too_few_pixels_says_so_at_once_and_is_refused(open_page: Open) -> None:
+    page = open_page(viewport=PHONE)
+    say = words()
+    upload(page, drawn(size=(480, 400)))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    warning = say("frame.too_few").replace("%s", "128")
+    assert warning not in page.inner_text("[data-show=size]")
+    page.fill("[data-move=zoom]", "8")
+    assert warning in page.inner_text("[data-show=size]")
+    text = look(page)
+    assert "only 50 pixels on its shorter side" in text
+    assert say("quality.too_small.advice") in text
+    assert serious(page) == []
+    keep(page, "frame-too-small")
 
 
 def test_two_visitors_see_only_their_own(open_page: Open) -> None:

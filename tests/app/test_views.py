@@ -119,7 +119,7 @@ def test_statements_lead_to_their_sources(
 def test_every_problem_has_advice(reader: Reader, photo: Image.Image) -> None:
     say = words()
     for code in say.table["quality"]:
-        values = {"side": 1, "minimum": 2}
+        values = {"side": 1, "minimum": 2, "third": 3}
         assert say(f"quality.{code}.reason", **Problem(code, values).values)
         assert say(f"quality.{code}.advice")
 

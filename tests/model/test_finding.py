@@ -16,7 +16,7 @@ from model.words import languages, words
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
 PRIOR = dict.fromkeys(LABELS, 0.25)
 PROBLEMS = [
-    Problem("too_small", {"side": 20, "minimum": 96}),
+    Problem("too_small", {"side": 20, "minimum": 96, "third": 32}),
     Problem("too_dark", {}),
     Problem("too_bright", {}),
     Problem("blank", {}),
@@ -178,6 +178,22 @@ def test_the_prior_is_stated(prior: dict[str, float]) -> None:
 def test_the_coverage_is_stated() -> None:
     finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=0.95, checkpoint="tiny")
     assert "95%" in " ".join(finding.reasons)
+
+
+@pytest.mark.parametrize(
+    ("language", "labels", "headline"),
+    [
+        ("en", LABELS[:2], "calcinosis cutis and gouty tophus remain possible."),
+        ("en", LABELS[1:], "gouty tophus, milium and something else remain possible."),
+        ("es", LABELS[:2], "siguen siendo posibles calcinosis cutis y tofo gotoso."),
+        ("es", LABELS[1:], "siguen siendo posibles tofo gotoso, quiste de milium y otra cosa."),
+    ],
+)
+def test_the_headline_reads_well_for_two_labels_and_for_more(
+    language: str, labels: tuple[str, ...], headline: str
+) -> None:
+    finding = decide(PRIOR, labels, prior=PRIOR, coverage=0.9, checkpoint="tiny", language=language)
+    assert finding.headline.endswith(f": {headline}")
 
 
 @settings(max_examples=50)

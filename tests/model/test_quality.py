@@ -1,6 +1,7 @@
 """The photo-quality gate: what it refuses, with the right reason, and what it must let through."""
 
 import os
+import re
 from pathlib import Path
 
 import numpy as np
@@ -45,11 +46,22 @@ def test_skin_of_any_tone_passes(tone: tuple[int, int, int]) -> None:
     assert find_problem(photo) is None
 
 
-@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (16, 16), (17, 300), (95, 95), (96, 96)])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5000), (16, 16), (17, 300), (127, 127), (128, 128)])
 def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
     problem = find_problem(Image.new("RGB", size, (200, 150, 130)))
     assert problem is not None
-    assert problem.code == ("too_small" if min(size) < 96 else "blank")
+    assert problem.code == ("too_small" if min(size) < 128 else "blank")
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_tight_frame_around_a_far_lesion_is_told_to_move_closer(language: str) -> None:
+    far = draw("milium", size=(1600, 1200))
+    problem = find_problem(far.crop((760, 560, 840, 640)))
+    assert problem is not None
+    assert problem.code == "too_small"
+    reason = words(language)(f"quality.{problem.code}.reason", **problem.values)
+    assert re.findall(r"\d+", reason) == ["80", "128", "42"]
+    assert find_problem(far) is None, "how far away a lesion is, nothing tells before it is framed"
 
 
 def test_a_bound_is_inclusive_and_the_first_reason_wins() -> None:
