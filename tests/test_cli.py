@@ -9,6 +9,7 @@ from PIL import Image
 from typer.testing import CliRunner
 
 from cli import app
+from data.catalogue import find_set, list_sets
 from model.labels import LABELS
 from tests.drawings import draw, encode
 from tests.training.drawn_sets import draw_set
@@ -232,3 +233,49 @@ def test_an_export_that_cannot_be_made(tmp_path: Path, tiny_checkpoint: Path) ->
     assert code == 1
     assert "taken" in err
     assert "Traceback" not in err
+
+
+def test_the_sets_are_listed_with_what_they_hold_and_on_what_terms() -> None:
+    code, out, _ = run("data", "list")
+    header, *lines = out.splitlines()
+    assert code == 0
+    assert header.split() == [
+        "set",
+        "photos",
+        "calcinosis",
+        "tophi",
+        "milia",
+        "access",
+        "fetch",
+        "build",
+        "licence",
+    ]
+    assert [line.split()[0] for line in lines] == [entry.name for entry in list_sets()]
+    entry = find_set("fitzpatrick17k")
+    (line,) = (line for line in lines if line.startswith(f"{entry.name} "))
+    assert f"{entry.images:,}" in line
+    assert line.endswith(entry.licence)
+
+
+def test_of_one_set_all_is_told_that_is_known() -> None:
+    code, out, _ = run("data", "list", "fitzpatrick17k")
+    entry = find_set("fitzpatrick17k")
+    assert code == 0
+    for known in (entry.title, entry.licence, entry.citation, entry.how, *entry.terms):
+        assert known in out
+    assert "None" not in out
+
+
+def test_a_set_that_there_is_not_is_one_clear_line() -> None:
+    code, out, err = run("data", "list", "atlas")
+    assert (code, out) == (1, "")
+    assert "atlas: there is no such set; there are " in err
+
+
+def test_a_manifest_of_a_set_that_is_not_there_is_one_clear_line(tmp_path: Path) -> None:
+    places = ("--root", tmp_path, "--out", tmp_path / "manifest.csv")
+    code, _, err = run("data", "build", "fitzpatrick17k", *places)
+    assert code == 1
+    assert "fitzpatrick17k.csv" in err
+    assert len(err.splitlines()) == 1
+    assert not (tmp_path / "manifest.csv").exists()

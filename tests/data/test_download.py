@@ -12,16 +12,22 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import Result
 from PIL import Image
+from typer.testing import CliRunner
 
+from cli import app
 from data import plans
 from data.download import Summary, download
 from data.errors import DataError
 from data.fetching import LostError, Manners, is_public, place_below
+from data.manifest import read_manifest
 from data.plans import Item, Plan
+from model.labels import LABELS
 from tests.data.misbehaving import Server, photo
 
 HERE = frozenset({"127.0.0.1"})
@@ -540,6 +546,75 @@ def test_fitzpatrick17k_photos_are_checked_against_their_md5(
     assert summary.reasons() == {"not_found": 1, "no_link": 1}
     assert (tmp_path / f"images/{good}.jpg").is_file()
     assert server.asked["/robots.txt"] == 1
+
+
+@pytest.fixture
+def calcinosis(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
+    """The command line, which may ask this machine and does so quickly."""
+    here = partial(download, manners=QUICK, allowed=HERE, show_progress=False)
+    monkeypatch.setattr("data.download.download", here)
+    return lambda *arguments: CliRunner().invoke(app, [str(part) for part in arguments])
+
+
+def write_fitzpatrick17k(folder: Path, links: dict[str, str]) -> None:
+    """The set's own table, with links to photos by their label."""
+    header = "md5hash,fitzpatrick_scale,label,qc,url"
+    rows = [
+        f"{hashlib.md5(photo(n), usedforsecurity=False).hexdigest()},3,{label},,{link}"
+        for n, (label, link) in enumerate(links.items(), 1)
+    ]
+    folder.mkdir()
+    (folder / "fitzpatrick17k.csv").write_text("\n".join([header, *rows]))
+
+
+def test_the_command_line_fetches_a_set_and_makes_its_manifest(
+    server: Server, tmp_path: Path, calcinosis: Callable[..., Result]
+) -> None:
+    root, manifest = tmp_path / "set", tmp_path / "manifest.csv"
+    gone = f"{server.root}/missing/xanthoma/2.jpg"
+    photos = {"calcinosis cutis": f"{server.root}/photo/calcinosis_cutis/1.jpg", "xanthomas": gone}
+    write_fitzpatrick17k(root, photos)
+    fetched = calcinosis("data", "download", "fitzpatrick17k", "--to", root)
+    assert fetched.exit_code == 0, "a dead link is no reason to try again"
+    assert "1 photos are in" in fetched.stderr
+    assert "1 links are dead and 0 failed this time (not_found 1)" in fetched.stderr
+    assert "dead_links.csv" in fetched.stderr
+    assert "terms: " in fetched.stderr
+    again = calcinosis("data", "download", "fitzpatrick17k", "--to", root)
+    assert "0 of them new" in again.stderr
+    built = calcinosis("data", "build", "fitzpatrick17k", "--root", root, "--out", manifest)
+    assert built.exit_code == 0, built.stderr
+    assert "1 photos in 1 groups, 1 missing" in built.stderr
+    (row,) = read_manifest(manifest, labels=LABELS)
+    assert row.label == "calcinosis_cutis"
+    assert (root / row.file).read_bytes() == photo(1)
+
+
+def test_the_command_line_ends_with_1_where_another_try_may_help(
+    server: Server, tmp_path: Path, calcinosis: Callable[..., Result]
+) -> None:
+    root = tmp_path / "set"
+    write_fitzpatrick17k(root, {"milia": f"{server.root}/broken/1.jpg"})
+    ended = calcinosis("data", "download", "fitzpatrick17k", "--to", root)
+    assert ended.exit_code == 1
+    assert "0 links are dead and 1 failed this time" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "says"),
+    [
+        (("download", "fitzpatrick17k", "--only", "targets"), 2, "lookalike"),
+        (("download", "atlas"), 1, "there is no such set; there are"),
+        (("download", "dermnet"), 1, "dermnet"),
+    ],
+)
+def test_the_command_line_says_what_it_cannot_fetch(
+    tmp_path: Path, calcinosis: Callable[..., Result], arguments: tuple[str], code: int, says: str
+) -> None:
+    ended = calcinosis("data", *arguments, "--to", tmp_path / "set")
+    assert ended.exit_code == code
+    assert says in ended.stderr
+    assert not (tmp_path / "set").exists()
 
 
 def test_scin_comes_from_its_bucket(
