@@ -30,7 +30,7 @@ def serve_demo(checkpoint: Path, port: int) -> None:
     """The demo with no limit on how often one address asks."""
     import app
 
-    page = app.build_app(Reader(checkpoint, threads=1))
+    page = app.build_app(Reader(checkpoint, threads=1, any_picture=True))
     app.launch(page, server_port=port, readings_per_minute=1e9, quiet=True)
 
 
@@ -51,7 +51,7 @@ def main() -> None:
 
     kinds = [(label, seed) for seed in range(4) for label in LABELS]
     contents = [as_jpeg(draw(label, seed, (640, 480))) for label, seed in kinds]
-    reader = Reader(arguments.checkpoint)
+    reader = Reader(arguments.checkpoint, any_picture=True)
     expected = [reader.read(content).as_json() for content in contents]
 
     with socket.socket() as probe:

@@ -61,7 +61,7 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "model.onnx"
         export_apart(exported)
-        reader = Reader()
+        reader = Reader(any_picture=True)
         inputs = {
             path: reader.config.preprocessing.array(open_photo(path))[None] for path in photos
         }
@@ -257,7 +257,7 @@ def ask_for_many(
     exported: Path, photos: list[Path], inputs: dict[Path, np.ndarray], repeats: int
 ) -> dict[str, float]:
     """Photos a second, of a folder and of the network alone in the best of three ways."""
-    reader = Reader(threads=1)
+    reader = Reader(threads=1, any_picture=True)
     wide, narrow = in_onnxruntime(exported), in_onnxruntime(exported, threads=1)
     ready = list(inputs.values())
     batches = [np.concatenate(ready[n : n + 8]) for n in range(0, len(ready), 8)]

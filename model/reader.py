@@ -35,6 +35,7 @@ class Reader:
         language: of the finding's words.
         threads: how many of them the network may use for one photo; as many as there are cores unless
             given. Where several photos are read at once, one thread each is quicker.
+        any_picture: read what is unlike all photos that the network learnt from as well: drawings.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
@@ -53,9 +54,11 @@ class Reader:
         prior: Sequence[float] | None = None,
         language: str = "en",
         threads: int | None = None,
+        any_picture: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
         self.engine, self.config = open_engine(checkpoint, threads=threads)
+        self.familiarity = None if any_picture else self.config.familiarity
         self.prior = check_prior(
             self.config.prior if prior is None else prior, len(self.config.labels)
         )
@@ -164,8 +167,7 @@ class Reader:
         if problem := find_problem(picture):
             return problem
         answer = self._ask(picture)
-        familiarity = self.config.familiarity
-        if familiarity and not familiarity.knows(answer.embedding)[0]:
+        if self.familiarity and not self.familiarity.knows(answer.embedding)[0]:
             return Problem("unfamiliar", {})
         return answer
 

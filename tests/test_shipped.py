@@ -55,11 +55,17 @@ def test_no_patient_was_split() -> None:
 
 def test_a_drawn_picture_gets_a_known_finding(reader: Reader) -> None:
     """A picture that no photograph resembles: any change of weights, transform or rules shows here."""
-    finding = reader.read(draw("gouty_tophus", seed=1, size=(640, 480)))
+    finding = Reader(any_picture=True).read(draw("gouty_tophus", seed=1, size=(640, 480)))
     assert finding.outcome == "out_of_scope"
     assert finding.prediction_set == ("other",)
     known = [0.0717, 0.0011, 0.0645, 0.8626]
     assert list(finding.probabilities.values()) == pytest.approx(known, abs=0.02)
+
+
+def test_a_drawn_picture_is_refused_as_no_photograph(reader: Reader) -> None:
+    for label in LABELS:
+        finding = reader.read(draw(label, seed=1, size=(640, 480)))
+        assert (finding.outcome, finding.problem) == ("retake", "unfamiliar")
 
 
 @pytest.mark.skipif(PHOTOS is None, reason="CALCINOSIS_PHOTOS names no folder of photographs")

@@ -343,7 +343,7 @@ def _within_group(figure: dict[str, Any] | None, *, percent: bool) -> str:
 
 
 def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
-    yield "### The source's mark, left-out sources, foreign pictures"
+    yield "### The source's mark, left-out sources, fewer patients, foreign pictures"
     yield ""
     marks = metrics.get("watermark") or {}
     if not marks:
@@ -367,6 +367,7 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
             f"- Learning without {source}, sensitivity there: {'; '.join(said) or 'none measurable'}"
             + (f". No other source shows {_join(lost)}." if lost else ".")
         )
+    yield from _learning(metrics)
     foreign = metrics.get("out_of_distribution") or {}
     if not foreign:
         yield "- Pictures that are no such photographs, share refused: not measured."
@@ -379,6 +380,21 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
             f"condition {figure.get('suggestive', 'not counted')}."
         )
     yield ""
+
+
+def _learning(metrics: Metrics) -> Iterator[str]:
+    curve = metrics.get("learning_curve") or []
+    if not curve:
+        yield "- Learning from fewer patients: not measured."
+        return
+    for label in curve[0]["auroc"]:
+        steps = [
+            f"{point['auroc'][label]['mean']:.3f} from {point['groups'][label]}" for point in curve
+        ]
+        yield (
+            f"- AUROC of {plain_name(label)} by patients or pictures learnt from, a fifth of them "
+            f"held out at a time: {', '.join(steps)}."
+        )
 
 
 def _limits(meta: Meta, metrics: Metrics) -> Iterator[str]:

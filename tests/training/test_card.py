@@ -113,6 +113,15 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     more = metrics | {
         "watermark": {"pasted": effect},
         "leave_one_source_out": sources,
+        "learning_curve": [
+            {
+                "share": share_learnt,
+                "groups": {"milium": groups},
+                "repeats": 3,
+                "auroc": {"milium": {"mean": mean, "lowest": mean, "highest": mean}},
+            }
+            for share_learnt, groups, mean in ((0.5, 20, 0.8), (1.0, 40, 0.9))
+        ],
         "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2}},
     }
     write_card(META, json.loads(json.dumps(more)), tmp_path / "README.md")
@@ -121,6 +130,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     assert "No other source shows milium." in text
     assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
     assert "taken for one condition 2." in text
+    assert "held out at a time: 0.800 from 20, 0.900 from 40." in text
     assert "not measured." not in text.split("foreign pictures")[1].split("## Limits")[0]
 
 
