@@ -8,7 +8,7 @@ import io
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -17,7 +17,10 @@ from axe_playwright_python.sync_playwright import Axe
 from PIL import Image
 from playwright.sync_api import Page, Route
 
+import app as demo
+from data.drawn import draw_set
 from model.quality import BOUNDS, find_problem
+from model.reader import Reader
 from model.words import words
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
@@ -245,6 +248,40 @@ def test_a_frame_of_too_few_pixels_says_so_at_once_and_is_refused(open_page: Ope
     assert say("quality.too_small.advice") in text
     assert serious(page) == []
     keep(page, "frame-too-small")
+
+
+@pytest.fixture
+def quiz_address(reader: Reader, tmp_path: Path) -> Iterator[str]:
+    """Where a page with a quiz on drawn pictures is served."""
+    rows = draw_set(tmp_path, of_each=1, size=(320, 300))
+    blocks = demo.build_app(reader, quiz=[(tmp_path / row.file, row.label) for row in rows])
+    port = demo._free_port()
+    demo.launch(blocks, server_port=port, prevent_thread_lock=True, quiet=True)
+    yield f"http://127.0.0.1:{port}"
+    blocks.close()
+
+
+def test_in_the_quiz_ones_own_ticks_stay_beside_the_comparison(
+    open_page: Open, quiz_address: str
+) -> None:
+    page = open_page(quiz_address)
+
+    def ticked() -> list[bool]:
+        return [tick.is_checked() for tick in page.query_selector_all(".cc-question input")]
+
+    page.click("[data-quiz=next]")
+    page.wait_for_selector(".cc-question")
+    for _ in range(2):
+        assert ticked() == [False] * 4
+        page.check(".cc-question input >> nth=1")
+        page.check(".cc-question input >> nth=2")
+        page.click("[data-quiz=check]")
+        page.wait_for_selector(".cc-quiz [role=status] p")
+        assert ticked() == [False, True, True, False]
+        assert "You could not exclude: gouty tophus and milium" in page.inner_text(".cc-quiz")
+        page.click("[data-quiz=next]")
+        page.wait_for_selector("[data-quiz=check]")
+    assert serious(page) == []
 
 
 def test_two_visitors_see_only_their_own(open_page: Open) -> None:
