@@ -228,7 +228,7 @@ def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Ope
         assert say(f"quality.{code}.reason", **problem.values) in text
         assert say(f"quality.{code}.advice") in text
         assert "Only a clinician" in text
-        assert "Assumed before looking" not in text  # no figures, since the network was not asked
+        assert "Assumed before looking" not in text  # no figures, since no answer is used
         keep(page, f"refused-{code}")
         page.click("[aria-label='Remove photo 1']")
     assert serious(page) == []
