@@ -8,9 +8,9 @@ stop what cannot be read; a photo that passes may still be a poor one.
 How far away a lesion is cannot be told without finding it, and nothing here finds it. The frame is the reader's
 word for where it is: the gate counts the frame's own pixels, so that a lesion taken from too far is refused once it
 is framed tightly. A small lesion in a large frame passes, and the finding warns of it. The least number of pixels
-is where photographs made smaller begin to get another answer too often: the most probable label stayed in 97 % of
-141 photographs at 260 pixels, in 94 % at 192, 86 % at 128, 61 % at 96 and 45 % at 64, and the prediction set in
-91, 85, 70, 46 and 35 % (`benchmarks/quality_gate.py --shrunk`). None of the 887 photographs has fewer than 128.
+is where photographs made smaller begin to get another answer too often: the most probable label stayed in 99 % of
+141 photographs at 260 pixels, in 94 % at 192, 87 % at 128, 55 % at 96 and 44 % at 64, and the prediction set in
+96, 85, 76, 50 and 40 % (`benchmarks/quality_gate.py --shrunk`). None of the 887 photographs has fewer than 128.
 """
 
 from dataclasses import dataclass

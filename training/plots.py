@@ -10,7 +10,7 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import PercentFormatter, ScalarFormatter
 
 from training.measures import Array
 
@@ -125,22 +125,19 @@ def learning(
     description: str,
     lines: Sequence[tuple[str, Sequence[tuple[int, float, float, float]]]],
 ) -> str:
-    """A line a label: for each number of groups learnt from, the mean, lowest and highest figure."""
+    """A line a label: for each number of groups, the mean, lowest and highest figure learnt from them."""
     with mpl.rc_context(_STYLE):
-        figure, axes = _canvas(3.4)
+        figure, axes = _canvas(3.6)
         for place, (words, points) in enumerate(lines):
             counts, means, lowest, highest = zip(*points, strict=True)
-            shade = colour(place)
-            axes.plot(
-                counts, means, "o", markersize=4, linestyle=DASHES[place % len(DASHES)], color=shade
-            )
+            dash, shade = DASHES[place % len(DASHES)], colour(place)
+            axes.plot(counts, means, "o", markersize=4, linestyle=dash, color=shade, label=words)
             axes.fill_between(counts, lowest, highest, color=shade, alpha=0.15, linewidth=0)
-            axes.annotate(
-                words, (counts[-1], means[-1]), (4, 0), textcoords="offset points", color=shade
-            )
-        axes.set_xlabel("patients or pictures of the condition learnt from")
+        axes.set_xscale("log", base=2)
+        axes.xaxis.set_major_formatter(ScalarFormatter())
+        axes.set_xlabel("patients or pictures of the condition")
         axes.set_ylabel("area under the ROC curve")
-        axes.margins(x=0.3)
+        axes.legend(loc="lower right", fontsize=8.5)
         return _svg(figure, name, description)
 
 

@@ -517,7 +517,8 @@ def _learning(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
     yield "<h2>Would more patients help?</h2>"
     yield (
         "<p>The same recipe, learning from a random share of each condition's patients and from all "
-        "other photographs. Bands span the random choices. A line that still rises at its end says "
+        "other photographs; a fifth of those counted is held out at a time. Bands span the random "
+        "choices. A line that still rises at its end says "
         "that more patients would help; a flat one, that something else must change.</p>"
     )
     names = list(curve[0]["auroc"])
