@@ -136,8 +136,8 @@ class Network(nn.Module):
         """The trunk's output for the photos, and for their mirror images if they are seen too."""
         return seen.chunk(2, dim=1) if self.mirrors else [seen]
 
-    def _explain(self, shared: torch.Tensor) -> Output:
-        pieces = self._pieces(shared)
+    def _explain(self, seen: torch.Tensor) -> Output:
+        pieces = self._pieces(seen)
         widths = [piece.feature_map.shape[1] for piece in pieces]
         grid = max((piece.feature_map.shape[2:] for piece in pieces), key=lambda size: size[0])
         evidence = torch.zeros(())
@@ -149,13 +149,13 @@ class Network(nn.Module):
         embedding = _scaled(pieces[self.kept is not None].average())
         return Output(evidence.mean(dim=(2, 3)) + self.head.bias, evidence, embedding)
 
-    def _pieces(self, shared: torch.Tensor) -> list[_Pooled]:
+    def _pieces(self, seen: torch.Tensor) -> list[_Pooled]:
         """What the head reads, in the order of its weights, for the trunk's output."""
-        tuned = [] if self.kept is None else [_Pooled(self.top(shared), generalised=False)]
-        return tuned + self._start(shared)
+        tuned = [] if self.kept is None else [_Pooled(self.top(seen), generalised=False)]
+        return tuned + self._start(seen)
 
-    def _start(self, shared: torch.Tensor) -> list[_Pooled]:
-        maps = [shared]
+    def _start(self, seen: torch.Tensor) -> list[_Pooled]:
+        maps = [seen]
         for stage in self.top if self.kept is None else self.kept:
             maps.append(stage(maps[-1]).float())
         if not self.reads_stages:

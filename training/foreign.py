@@ -29,7 +29,7 @@ _SAMPLES: Final = (
     "astronaut", "chelsea", "coffee", "colorwheel", "hubble_deep_field", "immunohistochemistry",
     "retina", "rocket",
 )  # fmt: skip
-"""Colour pictures that come with scikit-image."""
+"""Colour pictures that come with scikit-image, where it is installed (the extra `bench`)."""
 _DRAWN: Final = 20
 _SIZE: Final = (480, 360)
 
@@ -46,7 +46,8 @@ def judge_foreign(
 ) -> dict[str, Any]:
     """How much of what is foreign to a recipe is refused.
 
-    The score of a photo is the probability of `other`, and 1 where the photo is unfamiliar. Its threshold is the one that accepts `ACCEPTED` of the conditions' held-out photos.
+    The score of a photo is the probability of `other`, and 1 where the photo is unfamiliar. Its threshold
+    is the one that accepts `ACCEPTED` of the conditions' held-out photos.
 
     Args:
         study: the recipe with its photographs.
@@ -58,8 +59,10 @@ def judge_foreign(
         report: is told what is being done.
 
     Returns:
-        For each kind the share `refused`, which a reader meets as an unusable photo or as one out of
-        scope, the share `caught` by the score, each as a figure, and how many are `suggestive`.
+        For each kind of picture the figure of the share refused, which a reader meets as an unusable
+        photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
+        `suggestive`, how many are taken for one condition. Conditions are judged by the prediction set
+        alone, pictures by all that a reader does.
     """
     learnt = cross_predictions(study, logits)
     kinds = {
@@ -67,9 +70,7 @@ def judge_foreign(
     }
     report("conditions it had never learnt")
     unseen, alone = _without_conditions(study)
-    asked = held_out_logits(
-        unseen, work / "unseen", kept=alone, resume=resume, report=lambda line: None
-    )
+    asked = held_out_logits(unseen, work / "unseen", kept=alone, resume=resume, report=_silently)
     never = cross_predictions(unseen, asked)
     kinds["conditions it had never learnt"] = _of_others(never, never, alone)
     reader = Reader(checkpoint)
@@ -123,6 +124,10 @@ def _without_conditions(study: Study) -> tuple[Study, np.ndarray]:
         labels_of.setdefault(row.group, set()).add(row.source_label)
     alone = np.array([len(labels_of[row.group]) == 1 for row in study.rows])
     return replace(study, rows=rows), alone | ~others
+
+
+def _silently(_: str) -> None:
+    """The folds are not worth a line."""
 
 
 def _score(predictions: Predictions) -> Floats:
