@@ -123,11 +123,12 @@ class OnnxEngine:
         self.drawn_of = entries[DIGEST_ENTRY]
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
-        starts = {one.name: one.shape[1] for one in self._session.get_outputs()}
+        starts = [(one.name, one.shape[1:2]) for one in self._session.get_outputs()]
+        expected = [("logits", [labels]), ("evidence", [labels])]
         if (
             ends != [(INPUT, [3, size, size])]
-            or tuple(starts) != OUTPUTS
-            or {starts["logits"], starts["evidence"]} != {labels}
+            or starts[:2] != expected
+            or tuple(name for name, _ in starts) != OUTPUTS
         ):
             raise _bad_onnx(path, "holds another network than its settings say")
 

@@ -32,7 +32,7 @@ TURNS: Final = (
 )
 """The ways to lay a photo over itself by quarter turns and mirrors; the first leaves it as it is."""
 
-_BATCH: Final = 8
+_BATCH: Final = 8  # at 16 the network held 0.9 GB more, and was no quicker
 _THUMBNAIL_QUALITY: Final = 92
 _HASH_SOURCE_SIDE: Final = 64
 

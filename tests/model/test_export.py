@@ -115,6 +115,7 @@ def test_parity_on_200_photographs() -> None:
         with torch.no_grad():
             expected = network.explain(inputs)
         answer = engine.explain(inputs.numpy())
+        assert np.abs(answer.logits - expected.logits.numpy()).max() <= TOLERANCE
         for ours, theirs in zip(answer, expected, strict=True):
             scale = max(1.0, float(theirs.abs().max()))
             assert np.abs(ours - theirs.numpy()).max() <= TOLERANCE * scale
