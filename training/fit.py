@@ -34,6 +34,10 @@ Integers = NDArray[np.int64]
 Report = Callable[[str], None]
 
 
+def silently(line: str) -> None:
+    """A report of what is not worth a line."""
+
+
 @dataclass(frozen=True)
 class Targets:
     """What the network learns of each row.

@@ -16,7 +16,7 @@ from model.finding import Finding
 from model.photo import open_photo
 from model.reader import Reader
 from training.errors import TrainingError
-from training.fit import Report
+from training.fit import Report, silently
 from training.held_out import cross_predictions, held_out_logits
 from training.intervals import wilson_interval
 from training.predictions import Predictions
@@ -70,7 +70,7 @@ def judge_foreign(
     }
     report("conditions it had never learnt")
     unseen, alone = _without_conditions(study)
-    asked = held_out_logits(unseen, work / "unseen", kept=alone, resume=resume, report=_silently)
+    asked = held_out_logits(unseen, work / "unseen", kept=alone, resume=resume, report=silently)
     never = cross_predictions(unseen, asked)
     kinds["conditions it had never learnt"] = _of_others(never, never, alone)
     reader = Reader(checkpoint)
@@ -124,10 +124,6 @@ def _without_conditions(study: Study) -> tuple[Study, np.ndarray]:
         labels_of.setdefault(row.group, set()).add(row.source_label)
     alone = np.array([len(labels_of[row.group]) == 1 for row in study.rows])
     return replace(study, rows=rows), alone | ~others
-
-
-def _silently(_: str) -> None:
-    """The folds are not worth a line."""
 
 
 def _score(predictions: Predictions) -> Floats:

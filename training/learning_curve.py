@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from training import measures
-from training.fit import Report
+from training.fit import Report, silently
 from training.held_out import cross_predictions, held_out_logits
 from training.predictions import Predictions
 from training.study import Floats, Study
@@ -34,19 +34,19 @@ def judge_with_fewer_patients(
 
     Returns:
         A point a share, in ascending order: `share`; `groups`, how many of each condition stay, of
-        which each fold learns from all but its own; `auroc`, for each condition against all other photos, the `mean`, `lowest` and
-        `highest` over `repeats` random choices of groups.
+        which each fold learns from all but its own; `auroc`, for each condition against all other
+        photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
     """
     points = []
     for share in SHARES:
-        found, kept = [], np.zeros(0, dtype=bool)
-        for repeat in range(REPEATS):
+        choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
+        found = []
+        for repeat, kept in enumerate(choices):
             report(f"learning from {share:.0%} of the conditions' groups, choice {repeat + 1}")
-            kept = some_groups(study, share, repeat)
             place = work / f"share-{share}-{repeat}"
-            thinned = held_out_logits(study, place, kept=kept, resume=resume, report=_silently)
+            thinned = held_out_logits(study, place, kept=kept, resume=resume, report=silently)
             found.append(_ranked(cross_predictions(study, thinned)))
-        points.append(_point(study, kept, share, found))
+        points.append(_point(study, choices[0], share, found))
     everyone = np.ones(len(study.rows), dtype=bool)
     return [*points, _point(study, everyone, 1.0, [_ranked(cross_predictions(study, logits))])]
 
@@ -98,7 +98,3 @@ def _point(
         "repeats": len(found),
         "auroc": auroc,
     }
-
-
-def _silently(_: str) -> None:
-    """The folds of each choice are not worth a line."""

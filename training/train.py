@@ -111,7 +111,8 @@ def train(
         )
     if study.hardware.writes:
         with naming_a_full_disk(out):
-            write_json(out / "metrics.json", metrics)
+            if foreign:
+                write_json(out / "metrics.json", metrics)
             write_card(config.model_dump(mode="json"), metrics, out / "README.md")
     return config
 

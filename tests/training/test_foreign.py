@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.drawn import draw_set
+from data.manifest import Row
 from model.config import load_config
 from model.labels import LABELS
 from tests.training.drawn_sets import quiet, tiny_recipe
@@ -17,15 +18,19 @@ from training.study import prepare
 from training.train import train
 
 
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
-    """A checkpoint of drawings, its folder of pictures, and its figures."""
-
-    root, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
-    rows = [
+def draw_conditions(root: Path) -> list[Row]:
+    """Drawings of every label, those of `other` of six conditions."""
+    return [
         replace(row, source_label=f"condition {n % 6}" if row.label == "other" else row.label)
         for n, row in enumerate(draw_set(root, size=(320, 240)))
     ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
+    """A checkpoint of drawings, its folder of pictures, and its figures."""
+    root, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
+    rows = draw_conditions(root)
     listed = root / "excluded.csv"
     listed.write_text(
         f"file,reason\n{rows[0].file},no clinical photograph of skin: food\n"
@@ -58,10 +63,7 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
 
 
 def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
-    rows = [
-        replace(row, source_label=f"condition {n % 6}" if row.label == "other" else row.label)
-        for n, row in enumerate(draw_set(tmp_path, size=(320, 240)))
-    ]
+    rows = draw_conditions(tmp_path)
     others = [n for n, row in enumerate(rows) if row.label == "other"]
     rows[others[0]] = replace(rows[others[0]], group=rows[others[1]].group)  # two names, one group
     recipe = tiny_recipe(method="probe", heads=["logistic"])
