@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from PIL import Image
 from torch.utils.data import Dataset, Subset
 
 from data.dataset import batches
@@ -27,7 +28,7 @@ from training.hardware import Hardware
 from training.progress import track
 from training.recipe import Recipe
 from training.storage import write_json
-from training.views import augmented_view, view_generator
+from training.views import augmented_picture, view_generator
 
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
 _VERSION: Final = 1
@@ -75,17 +76,17 @@ def compute_activations(
     recipe: Recipe,
     cache: Path,
     hardware: Hardware,
+    *,
+    augmented: bool,
 ) -> Activations:
-    """What the trunk makes of each view of these rows that the recipe asks for.
+    """What the trunk makes of the plain view of each of these rows, and of the augmented ones after it.
 
     Raises:
         PhotoError, ManifestError: if a photo is absent or cannot be read; what was computed stays.
     """
-    counts = [1 + recipe.views.get(row.kind, 0) for row in rows]
-    if recipe.method == "probe":
-        counts = [1] * len(rows)
-    views = _Views(rows, root, counts, preprocessing, recipe)
-    folder = cache / _key(rows, counts, network, preprocessing, recipe)
+    counts = [1 + recipe.views.get(row.kind, 0) if augmented else 1 for row in rows]
+    views = Views(rows, root, counts, preprocessing, recipe)
+    folder = cache / views.name(trunk_bytes(network))
     values = kept_activations(views, network, folder, hardware, "Reading the photographs")
     return Activations(np.concatenate([[0], np.cumsum(counts)]), values)
 
@@ -164,27 +165,6 @@ def _trunk_function(network: Network, hardware: Hardware) -> Compute:
     return compute
 
 
-def _key(
-    rows: Sequence[Row],
-    counts: Sequence[int],
-    network: Network,
-    preprocessing: Preprocessing,
-    recipe: Recipe,
-) -> str:
-    """A name for a cache that changes with everything its content depends on."""
-    digest = hashlib.sha256()
-    settings = {
-        "version": _VERSION,
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "augmentation": recipe.augmentation.model_dump(mode="json"),
-        "seed": recipe.seed,
-        "files": [[row.file, count] for row, count in zip(rows, counts, strict=True)],
-    }
-    digest.update(json.dumps(settings).encode())
-    digest.update(trunk_bytes(network))
-    return digest.hexdigest()[:16]
-
-
 def trunk_bytes(network: Network) -> bytes:
     """All that what a network's trunk makes of a view depends on beside the view."""
     parts = [
@@ -194,8 +174,8 @@ def trunk_bytes(network: Network) -> bytes:
     return b"".join([*parts, b"mirrors" if network.mirrors else b""])
 
 
-class _Views(Dataset[torch.Tensor]):
-    """Every view of every row, in order."""
+class Views(Dataset[torch.Tensor]):
+    """Every view of every row, in order: of each the plain one, then the augmented ones."""
 
     def __init__(
         self,
@@ -213,10 +193,29 @@ class _Views(Dataset[torch.Tensor]):
         return len(self.pairs)
 
     def __getitem__(self, index: int) -> torch.Tensor:
+        return self.preprocessing.normalise(self.picture(index))
+
+    def picture(self, index: int) -> Image.Image:
+        """The view as a square picture."""
         number, view = self.pairs[index]
         row = self.rows[number]
         photo = open_photo(fetch(self.root, row.file), name=row.file)
         if view == 0:
-            return self.preprocessing(photo)
+            return self.preprocessing.crop_and_resize(photo)
         generator = view_generator(self.recipe.seed, row.file, view)
-        return augmented_view(photo, self.preprocessing, self.recipe.augmentation, generator)
+        return augmented_picture(
+            photo, self.preprocessing.size, self.recipe.augmentation, generator
+        )
+
+    def name(self, beside: bytes = b"") -> str:
+        """A name that changes with everything the views depend on, and with what stands beside it."""
+        settings = {
+            "version": _VERSION,
+            "preprocessing": self.preprocessing.model_dump(mode="json"),
+            "augmentation": self.recipe.augmentation.model_dump(mode="json"),
+            "seed": self.recipe.seed,
+            "files": [[self.rows[number].file, view] for number, view in self.pairs],
+        }
+        digest = hashlib.sha256(json.dumps(settings).encode())
+        digest.update(beside)
+        return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Fitting a network: first a probe on what it already sees, then fine-tuning what is not frozen."""
+"""Training what is not frozen of a network: to name the labels, or to foretell what a teacher says."""
 
 import math
 import time
@@ -89,28 +89,64 @@ def compute_features(
 
 def set_head(network: Network, head: Head) -> None:
     """Put a fitted head into the network's."""
+    network.head.load_state_dict(linear_of(head).state_dict())
+
+
+def linear_of(head: Head) -> nn.Linear:
+    """A fitted head as a layer."""
+    layer = nn.Linear(*head.weights.T.shape)
     with torch.no_grad():
-        network.head.weight.copy_(torch.from_numpy(head.weights))
-        network.head.bias.copy_(torch.from_numpy(head.biases))
+        layer.weight.copy_(torch.from_numpy(head.weights))
+        layer.bias.copy_(torch.from_numpy(head.biases))
+    return layer
 
 
-def finetune(
+@dataclass(frozen=True)
+class Lessons:
+    """What the layers of a top learn from.
+
+    Attributes:
+        activations: the trunk's output for the views of each row.
+        targets: what is learnt of each row.
+        taught: (views, d) the teacher's embedding of each view; None where the labels are learnt.
+    """
+
+    activations: Activations
+    targets: Targets
+    taught: NDArray[np.float32] | None = None
+
+
+def train_top(
     network: Network,
-    activations: Activations,
-    targets: Targets,
+    lessons: Lessons,
     rows: Integers,
     recipe: Recipe,
     folder: Path,
     hardware: Hardware,
     *,
+    foretelling: Head | None = None,
     resume: bool,
     report: Report,
 ) -> None:
-    """Train the network's top and head on these rows, in place; ends with the averaged weights.
+    """Train the network's top on these rows, in place; ends with the averaged weights.
+
+    Without a teacher it learns, with the network's head, to name the labels; with one, to foretell the
+    teacher's embeddings, and the head stays as it is. It tells the source labels apart besides.
 
     After each epoch the state goes to `folder`, so that a run that was stopped goes on there and ends
     with the same weights; so does a line of the log. With several processes each takes its part of a
     batch, and the gradient is that of the whole batch.
+
+    Args:
+        network: its top is trained.
+        lessons: views, and what is learnt of them.
+        rows: the numbers (n,) of those that may be learnt from.
+        recipe: says how.
+        folder: for the state and the log.
+        hardware: to compute on.
+        foretelling: where foretelling the teacher begins.
+        resume: go on with what the folder holds.
+        report: is told of each epoch.
 
     Raises:
         TrainingError: `diverged`, if the loss is not a number; the last good state stays on disk.
@@ -122,8 +158,14 @@ def finetune(
             f"a batch of {recipe.batch_size} cannot be shared evenly by {hardware.processes} processes; "
             f"change batch_size or the number of processes",
         )
-    learner = _Learner(network, int(targets.source_labels.max()) + 1).to(hardware.device)
-    learner.train()
+    activations, targets = lessons.activations, lessons.targets
+    chances = targets.draw[rows] / targets.draw[rows].sum()
+    log_prior = None
+    if foretelling is None:
+        prior = np.bincount(targets.labels[rows], chances, minlength=len(recipe.labels))
+        log_prior = torch.from_numpy(prior).float().log().to(hardware.device)
+    learner = _Learner(network, int(targets.source_labels.max()) + 1, foretelling)
+    learner.to(hardware.device).train()
     if recipe.freeze_batch_norm:
         for module in network.top.modules():
             if isinstance(module, nn.BatchNorm2d):
@@ -135,7 +177,7 @@ def finetune(
         [
             {"params": list(network.top.parameters()), "lr": recipe.learning_rate},
             {
-                "params": [*network.head.parameters(), *learner.second_head.parameters()],
+                "params": [*learner.first_head.parameters(), *learner.second_head.parameters()],
                 "lr": recipe.head_learning_rate,
             },
         ],
@@ -147,11 +189,6 @@ def finetune(
     log = EpochLog(folder, done)
     shared = hardware.share(learner)
     steps = math.ceil(recipe.draws / recipe.batch_size)
-    chances = targets.draw[rows] / targets.draw[rows].sum()
-    prior = torch.tensor(
-        [chances[targets.labels[rows] == label].sum() for label in range(len(recipe.labels))]
-    ).float()
-    log_prior = prior.log().to(hardware.device)
     for epoch in range(done, recipe.epochs):
         began = time.monotonic()
         generator = np.random.default_rng([recipe.seed, epoch])
@@ -172,11 +209,15 @@ def finetune(
             if share < 1:
                 batch = share * batch + (1 - share) * activations.views(views[partner[own]])
             pairs = np.stack([batch_rows[own], batch_rows[partner[own]]])
+            if lessons.taught is None:
+                wanted = torch.from_numpy(targets.labels[pairs])
+            else:
+                wanted = torch.from_numpy(lessons.taught[[views[own], views[partner[own]]]])
             optimizer.zero_grad(set_to_none=True)
             with learning_layers(network.top, hardware):
                 loss = shared(
                     batch.to(hardware.device),
-                    torch.from_numpy(targets.labels[pairs]).to(hardware.device),
+                    wanted.to(hardware.device),
                     torch.from_numpy(targets.source_labels[pairs]).to(hardware.device),
                     share,
                     log_prior,
@@ -215,11 +256,18 @@ def _mixture(recipe: Recipe, generator: np.random.Generator) -> tuple[float, Int
 
 
 class _Learner(nn.Module):
-    """The network with a second head, which tells the source labels apart while it learns."""
+    """The network with a second head, which tells the source labels apart while it learns.
 
-    def __init__(self, network: Network, source_labels: int) -> None:
+    The first head is the network's own, or one that foretells a teacher, which begins at `foretelling`.
+    """
+
+    def __init__(self, network: Network, source_labels: int, foretelling: Head | None) -> None:
         super().__init__()
         self.network = network
+        self.first_head = network.head
+        if foretelling is not None:
+            self.first_head = linear_of(foretelling)
+            network.head.requires_grad_(False)
         self.second_head = nn.Linear(network.head.in_features, source_labels)
         nn.init.zeros_(self.second_head.weight)
         nn.init.zeros_(self.second_head.bias)
@@ -227,10 +275,10 @@ class _Learner(nn.Module):
     def forward(
         self,
         batch: torch.Tensor,
-        labels: torch.Tensor,
+        wanted: torch.Tensor,
         source_labels: torch.Tensor,
         share: float,
-        log_prior: torch.Tensor,
+        log_prior: torch.Tensor | None,
         recipe: Recipe,
         hardware: Hardware,
     ) -> torch.Tensor:
@@ -241,24 +289,27 @@ class _Learner(nn.Module):
 
         Args:
             batch: (n, channels, h, w).
-            labels: (2, n) of each photo and of the one that is mixed into it.
+            wanted: of each photo and of the one that is mixed into it, the labels (2, n), or the
+                teacher's embeddings (2, n, d), whose mean squared distance is the loss.
             source_labels: (2, n) the same.
             share: that each photo keeps of itself.
-            log_prior: (labels,) logarithms of the drawing's chances.
+            log_prior: (labels,) logarithms of the drawing's chances; None with a teacher.
             recipe: for the weights of the parts.
             hardware: for the precision.
         """
         with hardware.autocast():
             feature_map = self.network.top(batch.to(memory_format=torch.channels_last))
         features = self.network.features(feature_map.float())
-        logits = self.network.head(features) + log_prior
-        second = self.second_head(features)
+        said, second = self.first_head(features), self.second_head(features)
         total = torch.zeros((), device=batch.device)
-        for part, first_label, second_label in zip(
-            (share, 1 - share), labels, source_labels, strict=True
+        for part, first_wanted, second_label in zip(
+            (share, 1 - share), wanted, source_labels, strict=True
         ):
             if part > 0:
-                first = functional.cross_entropy(logits, first_label)
+                if log_prior is None:
+                    first = functional.mse_loss(said, first_wanted)
+                else:
+                    first = functional.cross_entropy(said + log_prior, first_wanted)
                 other = functional.cross_entropy(
                     second, second_label, label_smoothing=recipe.label_smoothing
                 )

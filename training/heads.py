@@ -103,17 +103,27 @@ def fit_distilled(
         ridge: penalty, in units of the mean squared length of the standardised features.
         strength: scikit-learn's C of the logistic regression.
     """
-    into, out = StandardScaler().fit(features), StandardScaler().fit(taught)
-    x = into.transform(features).astype(np.float64)
-    likeness = x @ x.T
-    penalty = ridge * np.trace(likeness) / len(x)
-    solved = cho_solve(
-        cho_factor(likeness + penalty * np.eye(len(x)), overwrite_a=True), out.transform(taught)
-    )
-    foretelling = x.T @ solved  # (width, d)
-    head = fit_logistic((x @ foretelling).astype(np.float32), labels, count, strength)
-    weights = head.weights @ foretelling.T / into.scale_
-    return Head(weights, head.biases - weights @ into.mean_)
+    foretelling = fit_foretelling(features, StandardScaler().fit_transform(taught), ridge)
+    foretold = foretelling.logits(features).astype(np.float32)
+    head = fit_logistic(foretold, labels, count, strength)
+    return Head(head.weights @ foretelling.weights, head.biases + head.weights @ foretelling.biases)
+
+
+def fit_foretelling(features: Features, taught: Features, ridge: float) -> Head:
+    """The ridge regression of standardised embeddings (n, d) on features (n, width), whose outputs are d.
+
+    `ridge` is the penalty, in units of the mean squared length of the standardised features.
+    """
+    scaler = StandardScaler().fit(features)
+    x = scaler.transform(features).astype(np.float64)
+    # By likeness where there are fewer photos than features, by the features' covariance otherwise.
+    narrow = x.shape[1] < len(x)
+    likeness = x.T @ x if narrow else x @ x.T
+    likeness.flat[:: len(likeness) + 1] += ridge * (x**2).sum() / len(x)
+    factor = cho_factor(likeness, overwrite_a=True)
+    solved = cho_solve(factor, x.T @ taught) if narrow else x.T @ cho_solve(factor, taught)
+    weights = solved.T / scaler.scale_
+    return Head(weights, -weights @ scaler.mean_)
 
 
 def _every_label(weights: Floats, biases: Floats, known: Integers, count: int) -> Head:

@@ -1,23 +1,26 @@
-"""What a recipe fits to some photographs: a fine-tuned network, linear heads, and the one network of both."""
+"""What a recipe fits to some photographs: a trained network, linear heads, and the one network of both."""
 
 import copy
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
+from sklearn.preprocessing import StandardScaler
 
 from model.network import Network
 from training.activations import Activations
 from training.calibrate import Blend
-from training.fit import Integers, Report, compute_features, finetune, set_head
-from training.heads import Head, fit_discriminant, fit_distilled, fit_logistic
+from training.fit import Integers, Report, compute_features, set_head, train_top
+from training.heads import Head, fit_discriminant, fit_distilled, fit_foretelling, fit_logistic
 from training.storage import write_whole
 from training.study import Floats, Study
 
 _FIRST: Final = "first"  # the head that fine-tuning begins from
+_LAST: Final = "last"  # the head of a network that has learnt from the teacher
 
 
 @dataclass(frozen=True)
@@ -25,7 +28,7 @@ class Fitted:
     """What a recipe made of some photographs.
 
     Attributes:
-        tuned: the fine-tuned network, if the recipe fine-tunes.
+        tuned: the network with the trained top and its head, if the recipe trains one.
         heads: linear heads on the features of the start weights, in the order of the recipe.
     """
 
@@ -40,26 +43,19 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
     """
     recipe = study.recipe
     names = [*recipe.heads, *([_FIRST] if recipe.method == "finetune" else [])]
-    kept = folder / "heads.safetensors"
-    if study.hardware.writes and not (resume and kept.exists()):
-        tensors: dict[str, np.ndarray] = {}
+
+    def fit_heads() -> dict[str, Head]:
         learnt = _views_of(study, rows)
-        for name in names:
-            head = _fit_head(name, study, *learnt)
-            tensors |= {f"{name}.weights": head.weights, f"{name}.biases": head.biases}
-        write_whole(kept, save(tensors))
-    study.hardware.wait()
-    stored = load_file(kept)
-    heads = {name: Head(stored[f"{name}.weights"], stored[f"{name}.biases"]) for name in names}
+        return {name: _fit_head(name, study, *learnt) for name in names}
+
+    heads = _kept_heads(folder / "heads.safetensors", fit_heads, study, resume=resume)
     tuned = None
     if recipe.method == "finetune":
-        start = Network(study.backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
-        tuned = copy.deepcopy(start)  # the backbone's own layers stay as they are
+        tuned = _new_network(study)
         set_head(tuned, heads[_FIRST])
-        finetune(
+        train_top(
             tuned,
-            study.activations,
-            study.targets,
+            study.lessons,
             rows,
             recipe,
             folder,
@@ -67,17 +63,83 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
             resume=resume,
             report=report,
         )
+    elif recipe.method == "distil":
+        tuned = _distil(study, rows, folder, resume=resume, report=report)
     return Fitted(tuned, tuple(heads[name] for name in recipe.heads))
+
+
+def _distil(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report) -> Network:
+    """A network whose top learnt to foretell the teacher, with a head that reads what it foretells."""
+    recipe, lessons, tuned = study.recipe, study.lessons, _new_network(study)
+    if study.taught is None or lessons.taught is None:
+        raise ValueError("nothing was asked of the teacher")
+    counts = np.diff(lessons.activations.starts)
+    own = np.repeat(np.isin(np.arange(len(study.rows)), rows), counts)
+    scaler = StandardScaler().fit(lessons.taught[own])
+    train_top(
+        tuned,
+        replace(lessons, taught=scaler.transform(lessons.taught)),
+        rows,
+        recipe,
+        folder,
+        study.hardware,
+        foretelling=fit_foretelling(
+            study.features[rows][:, : study.backbone.channels],
+            scaler.transform(study.taught[rows]),
+            recipe.teacher_ridge,
+        ),
+        resume=resume,
+        report=report,
+    )
+
+    def fit_last() -> dict[str, Head]:
+        views = [(rows, compute_features(tuned, study.activations, rows, study.hardware))]
+        for changed in study.changed:
+            again = np.flatnonzero(np.isin(changed.numbers, rows))
+            features = compute_features(tuned, changed.activations, again, study.hardware)
+            views.append((changed.numbers[again], features))
+        numbers, features = (np.concatenate(parts) for parts in zip(*views, strict=True))
+        return {_LAST: _fit_head("distilled", study, numbers, features)}
+
+    set_head(tuned, _kept_heads(folder / "last.safetensors", fit_last, study, resume=resume)[_LAST])
+    return tuned
+
+
+def _new_network(study: Study) -> Network:
+    """The start network without its linear heads, for a training of its own."""
+    recipe = study.recipe
+    network = Network(
+        study.backbone,
+        len(recipe.labels),
+        frozen_stages=recipe.frozen_stages,
+        mirrors=recipe.mirrors,
+    )
+    return copy.deepcopy(network)  # the backbone's own layers stay as they are
+
+
+def _kept_heads(
+    path: Path, fit_heads: Callable[[], dict[str, Head]], study: Study, *, resume: bool
+) -> dict[str, Head]:
+    """Heads from a file of a run that goes on; fitted, and kept there, where there is none."""
+    if study.hardware.writes and not (resume and path.exists()):
+        tensors: dict[str, np.ndarray] = {}
+        for name, head in fit_heads().items():
+            tensors |= {f"{name}.weights": head.weights, f"{name}.biases": head.biases}
+        write_whole(path, save(tensors))
+    study.hardware.wait()
+    stored = load_file(path)
+    names = {name.partition(".")[0] for name in stored}
+    return {name: Head(stored[f"{name}.weights"], stored[f"{name}.biases"]) for name in names}
 
 
 def _views_of(study: Study, rows: Integers) -> tuple[Integers, NDArray[np.float32]]:
     """What heads learn of rows: the row (m,) and the features (m, width) of each view."""
-    numbers, views = study.changed
-    again = np.isin(numbers, rows)
-    return (
-        np.concatenate([rows, numbers[again]]),
-        np.concatenate([study.features[rows], views[again]]),
-    )
+    numbers, features = [rows], [study.features[rows]]
+    for changed in study.changed:
+        again = np.isin(changed.numbers, rows)
+        numbers.append(changed.numbers[again])
+        features.append(changed.features[again])
+    return np.concatenate(numbers), np.concatenate(features)
 
 
 def _fit_head(name: str, study: Study, rows: Integers, features: NDArray[np.float32]) -> Head:
@@ -104,7 +166,7 @@ def _fit_head(name: str, study: Study, rows: Integers, features: NDArray[np.floa
 def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: Integers) -> Floats:
     """Logits (n, parts, labels) of the plain views of rows (n,) of the activations.
 
-    The parts are the fine-tuned network, if there is one, and the heads.
+    The parts are the trained network, if there is one, and the heads.
     """
     parts = []
     if fitted.tuned is not None:

@@ -23,16 +23,17 @@ class Recipe(BaseModel):
         pretrained: begin from the backbone's ImageNet weights.
         input_size: side of the network's input in pixels; the backbone's own unless given.
         method: `probe`, linear heads on frozen features; `finetune`, which begins from a logistic
-            regression on them and then trains what is not frozen (LP-FT: Kumar et al. 2022,
-            arXiv:2202.10054).
+            regression on them and then trains what is not frozen to name the labels (LP-FT: Kumar et al.
+            2022, arXiv:2202.10054); `distil`, which trains it to foretell what the teacher says of each view
+            instead (Beyer et al. 2022, arXiv:2106.05237), and then fits a head like `distilled` to it.
         heads: the linear heads on frozen features, as `training.heads` names them; those and what was
-            fine-tuned are blended. Fine-tuning may do without.
+            trained are blended. Training may do without.
         read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
         mirrors: the heads read, and the checkpoint too, the mean over a photo and its mirror image.
         change_marks: the heads learn each photo a second time, with the mark of its source hidden or, where
             it bears none, with one pasted onto it, so that the mark tells nothing of the label.
         shrinkage: of the covariance of `discriminant`.
-        teacher_ridge, teacher_strength: of `distilled`.
+        teacher_ridge, teacher_strength: of `distilled`, and of the head of `distil`.
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
             computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
         views: augmented views kept of each photo, by `kind`.
@@ -61,7 +62,7 @@ class Recipe(BaseModel):
     backbone: str = "package:efficientnet_lite2"
     pretrained: bool = True
     input_size: int | None = Field(default=None, ge=16, le=2048)
-    method: Literal["probe", "finetune"] = "finetune"
+    method: Literal["probe", "finetune", "distil"] = "finetune"
     frozen_stages: int = Field(default=0, ge=0)
     views: dict[str, int] = {"target": 16, "lookalike": 3, "distant": 1}
     augmentation: Augmentation = Augmentation()
@@ -108,9 +109,18 @@ class Recipe(BaseModel):
             raise ValueError("a probe has at least one of heads")
         if self.read_stages and not self.frozen_stages:
             raise ValueError("read_stages reads from the last frozen stage on: set frozen_stages")
-        if self.mirrors and (self.method != "probe" or not self.frozen_stages):
-            raise ValueError("mirrors is for heads alone: set method to probe, and frozen_stages")
+        if self.mirrors and (self.method == "finetune" or not self.frozen_stages):
+            raise ValueError(
+                "mirrors is not for finetune: set method to probe or distil, and frozen_stages"
+            )
+        if self.method == "distil" and not self.frozen_stages:
+            raise ValueError("distil asks the teacher about views that are kept: set frozen_stages")
         return self
+
+    @property
+    def asks_teacher(self) -> bool:
+        """Whether a teacher has a part in it."""
+        return self.method == "distil" or "distilled" in self.heads
 
     @property
     def stated_prior(self) -> tuple[float, ...]:

@@ -16,19 +16,34 @@ from model.calibration import Calibration, Conformal
 from model.finding import outcome_of
 from model.network import Network
 from model.preprocessing import Preprocessing
-from training.activations import Activations, compute_activations
+from training.activations import Activations, Views, compute_activations
 from training.calibrate import Blend, fit_blend, fit_calibration, fit_conformal
-from training.fit import Integers, Report, Targets, compute_features, make_targets
+from training.fit import Integers, Lessons, Report, Targets, compute_features, make_targets
 from training.hardware import Hardware
 from training.marked import WAYS, changed_activations, photos_to_change
 from training.predictions import NO_FOLD, Predictions
 from training.recipe import Recipe
 from training.storage import write_whole
-from training.teacher import ask_teacher
+from training.teacher import ask_of_pictures, ask_teacher
 from training.tones import fill_skin_tones
 from training.watermark import kept_watermark
 
 Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Photos with the mark of their source hidden, or with one pasted.
+
+    Attributes:
+        numbers: (m,) of the photos.
+        activations: what the frozen part of the start network makes of what they become.
+        features: (m, width) that the heads read of it under the start network.
+    """
+
+    numbers: Integers
+    activations: Activations
+    features: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
@@ -38,11 +53,13 @@ class Study:
     Attributes:
         rows: the photos, each with its fold.
         start: the network before any fit.
-        activations: what the frozen part of it makes of each view.
+        activations: what the frozen part of it makes of the plain view of each photo, and of augmented
+            ones where the top learns to name the labels.
         features: (rows, width) that the heads read of the plain views under the start network.
         taught: (rows, d) the teacher's embeddings of the plain views, where a head asks for them.
-        changed: the numbers (m,) of the photos that the heads learn a second time, with the mark hidden or
-            pasted, and what they read of those views (m, width); none unless the recipe asks for it.
+        changed: the photos that the heads learn a second time, with the mark hidden or pasted; none
+            unless the recipe asks for it.
+        lessons: what a top that is trained learns from.
         hardware: what it is computed on.
     """
 
@@ -55,7 +72,8 @@ class Study:
     targets: Targets
     features: NDArray[np.float32]
     taught: NDArray[np.float32] | None
-    changed: tuple[Integers, NDArray[np.float32]]
+    changed: tuple[Changed, ...]
+    lessons: Lessons
     hardware: Hardware
 
     @property
@@ -95,17 +113,33 @@ def prepare(
         reads_stages=recipe.read_stages,
         mirrors=recipe.mirrors,
     )
-    activations = compute_activations(folded, root, start, preprocessing, recipe, cache, hardware)
+    activations = compute_activations(
+        folded,
+        root,
+        start,
+        preprocessing,
+        recipe,
+        cache,
+        hardware,
+        augmented=recipe.method == "finetune",
+    )
     report(f"{len(folded)} photographs read")
     features = compute_features(start, activations, np.arange(len(folded)), hardware)
-    changed = np.zeros(0, dtype=np.int64), features[:0]
+    changed: tuple[Changed, ...] = ()
     if recipe.change_marks:
         report("reading the photographs with the mark of their source hidden or pasted")
-        changed = _changed_features(folded, root, cache, start, preprocessing, hardware)
+        changed = _change_marks(folded, root, cache, start, preprocessing, hardware)
     taught = None
-    if "distilled" in recipe.heads:
+    if recipe.asks_teacher:
+        report("asking the teacher")
         with hardware.one_after_another():
             taught = ask_teacher(folded, root, cache)
+    lessons = Lessons(activations, make_targets(folded, recipe))
+    if recipe.method == "distil" and taught is not None:
+        report("reading augmented views, and asking the teacher about them")
+        lessons = _taught_lessons(
+            folded, root, recipe, backbone, preprocessing, taught, cache, hardware
+        )
     return Study(
         recipe=recipe,
         rows=folded,
@@ -113,38 +147,70 @@ def prepare(
         preprocessing=preprocessing,
         start=start,
         activations=activations,
-        targets=make_targets(folded, recipe),
+        targets=lessons.targets,
         features=features,
         taught=taught,
         changed=changed,
+        lessons=lessons,
         hardware=hardware,
     )
 
 
-def _changed_features(
+def _taught_lessons(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    preprocessing: Preprocessing,
+    taught: NDArray[np.float32],
+    cache: Path,
+    hardware: Hardware,
+) -> Lessons:
+    """The augmented views of rows, each with what the teacher says of just this view.
+
+    Args:
+        taught: (rows, d) the teacher's embeddings of the plain views.
+    """
+    # One view at a time: half of the augmented ones are mirrored already.
+    single = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
+    activations = compute_activations(
+        rows, root, single, preprocessing, recipe, cache, hardware, augmented=True
+    )
+    views = Views(rows, root, np.diff(activations.starts).tolist(), preprocessing, recipe)
+    plain = activations.starts[:-1]
+    augmented = np.setdiff1d(np.arange(len(views)), plain)
+    embeddings = np.zeros((len(views), taught.shape[1]), np.float32)
+    embeddings[plain] = taught
+    with hardware.one_after_another():
+        embeddings[augmented] = ask_of_pictures(
+            lambda n: views.picture(int(augmented[n])), len(augmented), [views.name()], cache
+        )
+    return Lessons(activations, make_targets(rows, recipe), embeddings)
+
+
+def _change_marks(
     rows: Sequence[Row],
     root: Path,
     cache: Path,
     start: Network,
     preprocessing: Preprocessing,
     hardware: Hardware,
-) -> tuple[Integers, NDArray[np.float32]]:
-    """Numbers (m,) of the photos that can be changed, and the features (m, width) of what they become."""
+) -> tuple[Changed, ...]:
+    """The photos that can be changed, for each way to change them."""
     with hardware.one_after_another():
         watermark = kept_watermark(rows, root, cache)
-    numbers = [np.zeros(0, dtype=np.int64)]
-    features = [np.zeros((0, start.start_width), dtype=np.float32)]
     if isinstance(watermark, str):  # in words, why there is none
-        return numbers[0], features[0]
+        return ()
+    changed = []
     for way in WAYS:
         found = photos_to_change(len(rows), watermark, way)
         if len(found):
             activations = changed_activations(
                 rows, root, cache, watermark, way, found, start, preprocessing, hardware
             )
-            numbers.append(found)
-            features.append(compute_features(start, activations, np.arange(len(found)), hardware))
-    return np.concatenate(numbers), np.concatenate(features)
+            features = compute_features(start, activations, np.arange(len(found)), hardware)
+            changed.append(Changed(found, activations, features))
+    return tuple(changed)
 
 
 def kept_logits(

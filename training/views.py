@@ -5,11 +5,8 @@ import math
 from typing import Final
 
 import numpy as np
-import torch
 from PIL import Image, ImageDraw, ImageEnhance
 from pydantic import BaseModel, ConfigDict, Field
-
-from model.preprocessing import Preprocessing
 
 
 class Augmentation(BaseModel):
@@ -42,23 +39,20 @@ def view_generator(seed: int, file: str, view: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def augmented_view(
-    photo: Image.Image,
-    preprocessing: Preprocessing,
-    augmentation: Augmentation,
-    generator: np.random.Generator,
-) -> torch.Tensor:
-    """A random view of an RGB photo, a tensor of the same shape as the plain view."""
+def augmented_picture(
+    photo: Image.Image, size: int, augmentation: Augmentation, generator: np.random.Generator
+) -> Image.Image:
+    """A random view of an RGB photo, a square `size` pixels wide; another network can be shown it, too."""
     picture = photo
     if generator.random() < augmentation.corner_mask:
         picture = hide_corners(picture)
-    picture = _random_crop(picture, preprocessing.size, augmentation, generator)
+    picture = _random_crop(picture, size, augmentation, generator)
     if generator.random() < 0.5:
         picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         factor = 1 + augmentation.colour * generator.uniform(-1, 1)
         picture = enhance(picture).enhance(factor)
-    return preprocessing.normalise(picture)
+    return picture
 
 
 def hide_corners(photo: Image.Image) -> Image.Image:

@@ -1,19 +1,24 @@
 """Cross-validation: no photo has a say in its own probabilities, and the parts make the whole."""
 
 import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from sklearn.preprocessing import StandardScaler
 
 from data.manifest import Row
 from model.photo import open_photo
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 from training import study as study_module
 from training.calibrate import fit_blend
+from training.fit import compute_features
 from training.hardware import Hardware
+from training.heads import fit_foretelling
 from training.held_out import cross_predictions
 from training.parts import assemble, fit, part_logits
 from training.study import Study, prepare
@@ -28,6 +33,13 @@ RECIPES = {
         "read_stages": True,
     },
     "one head": {"method": "probe"},
+    "distilled top alone": {"method": "distil", "heads": (), "mirrors": True},
+    "distilled top and heads of all stages": {
+        "method": "distil",
+        "heads": ("discriminant", "distilled"),
+        "read_stages": True,
+        "mirrors": True,
+    },
 }
 
 
@@ -40,16 +52,24 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], Path]:
 def ready(photos: tuple[list[Row], Path], **changes: Any) -> Study:
     """Drawn photos made ready for a tiny recipe, with a teacher who knows the mean colour."""
     rows, root = photos
-    recipe = tiny_recipe(epochs=1, **changes)
+    recipe = tiny_recipe(**({"epochs": 1} | changes))
     exact = Hardware(precision="float32")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(study_module, "ask_teacher", mean_colours)
+        patch.setattr(study_module, "ask_of_pictures", mean_colours_of_pictures)
         return prepare(rows, root, recipe, root / "cache", quiet, exact)
 
 
 def mean_colours(rows: list[Row], root: Path, cache: Path) -> np.ndarray:
-    photos = [np.asarray(open_photo(root / row.file)) for row in rows]
-    return np.stack([photo.mean(axis=(0, 1)) for photo in photos]).astype(np.float32)
+    photos = [open_photo(root / row.file) for row in rows]
+    return mean_colours_of_pictures(photos.__getitem__, len(photos), [], cache)
+
+
+def mean_colours_of_pictures(
+    show: Callable[[int], Image.Image], count: int, names: list[str], cache: Path
+) -> np.ndarray:
+    pictures = [np.asarray(show(n)) for n in range(count)]
+    return np.stack([picture.mean(axis=(0, 1)) for picture in pictures]).astype(np.float32)
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +98,40 @@ def test_the_assembled_network_gives_the_blend_of_its_parts(
     assert explained == pytest.approx(found, abs=tolerance / 10)
     again = fit(prepared, rows, tmp_path, resume=True, report=quiet)
     assert np.array_equal(part_logits(again, prepared, prepared.activations, rows), logits)
+
+
+def test_each_view_is_learnt_with_what_the_teacher_says_of_just_this_view(
+    photos: tuple[list[Row], Path],
+) -> None:
+    lessons = ready(photos, method="distil", heads=()).lessons
+    assert lessons.taught is not None
+    counts = np.diff(lessons.activations.starts)
+    assert set(counts) == {2, 3}  # the plain view, and one or two augmented ones
+    assert len(lessons.taught) == len(lessons.activations.values) == counts.sum()
+    for start, count in zip(lessons.activations.starts[:5], counts, strict=False):
+        views = lessons.taught[start : start + count]
+        assert len(np.unique(views.round(3), axis=0)) == count
+
+
+def test_a_distilled_top_foretells_more_than_its_start_does(
+    photos: tuple[list[Row], Path], tmp_path: Path
+) -> None:
+    """Of drawings that it did not learn from, against the best linear layer on the start's features."""
+    prepared = ready(photos, method="distil", heads=(), epochs=6, learning_rate=3e-3)
+    assert prepared.taught is not None
+    rows = np.arange(len(prepared.rows))
+    learnt, held_out = rows[prepared.folds != 0], rows[prepared.folds == 0]
+    tuned = fit(prepared, learnt, tmp_path, resume=False, report=quiet).tuned
+    assert tuned is not None
+    seen = compute_features(tuned, prepared.activations, rows, prepared.hardware)
+
+    def lost(features: np.ndarray) -> float:
+        scaler = StandardScaler().fit(prepared.taught[learnt])  # type: ignore[index]
+        taught = scaler.transform(prepared.taught)
+        foretelling = fit_foretelling(features[learnt], taught[learnt], 0.1)
+        return float(((foretelling.logits(features[held_out]) - taught[held_out]) ** 2).mean())
+
+    assert lost(seen) < 0.8 * lost(prepared.features)
 
 
 def test_a_photo_has_no_say_in_its_own_probabilities(study: Study) -> None:

@@ -6,7 +6,7 @@ from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from training.heads import fit_discriminant, fit_distilled, fit_logistic
+from training.heads import fit_discriminant, fit_distilled, fit_foretelling, fit_logistic
 
 COUNT = 4
 
@@ -60,6 +60,16 @@ def test_distilled_equals_its_two_steps() -> None:
     foretold = ridge.fit(x, StandardScaler().fit_transform(taught)).predict(x)
     wanted = fit_logistic(foretold.astype(np.float32), labels, COUNT, 0.1).logits(foretold)
     assert head.logits(features) == pytest.approx(wanted, abs=1e-2)
+
+
+@pytest.mark.parametrize("count", [12, 120])
+def test_foretelling_equals_ridge_with_more_features_than_photos_and_with_fewer(count: int) -> None:
+    features = draw_features(width=40)[0][:count]
+    taught = np.random.default_rng(3).normal(size=(count, 5)).astype(np.float32)
+    found = fit_foretelling(features, taught, ridge=0.5).logits(features)
+    x = StandardScaler().fit_transform(features).astype(np.float64)
+    ridge = Ridge(alpha=0.5 * (x**2).sum() / len(x), fit_intercept=False)
+    assert found == pytest.approx(ridge.fit(x, taught).predict(x), abs=1e-4)
 
 
 def test_a_teacher_who_knows_makes_up_for_photographs() -> None:

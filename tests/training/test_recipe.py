@@ -22,6 +22,8 @@ def test_shipped_recipes_load(path: Path) -> None:
         ('name = "x"\nepochs = 0', "bad_config", "epochs"),
         ("epochs = 3", "bad_config", "name"),
         ('name = "x"\nlabels = ["a", "b"]', "bad_config", "other"),
+        ('name = "x"\nmethod = "distil"', "bad_config", "frozen_stages"),
+        ('name = "x"\nmirrors = true', "bad_config", "mirrors"),
         ("name = ", "bad_config", "TOML"),
         (None, "missing_config", "configs"),
     ],
