@@ -19,10 +19,17 @@ def held_out_logits(
     resume: bool,
     report: Report,
     kept: NDArray[np.bool_] | None = None,
+    tops: Path | None = None,
 ) -> Floats:
     """Logits (rows, parts, labels) of every photo, from the fold that held it out.
 
-    `kept` (rows,) says which photos may be learnt from, where not all may.
+    Args:
+        study: the recipe with its photographs.
+        work: folder for what is kept of each fold.
+        resume: go on with a run that was stopped.
+        report: is told what is being done.
+        kept: (rows,) which photos may be learnt from, where not all may.
+        tops: the `work` of a run whose folds' tops are taken as they are, where the top learns no label.
     """
     folds = study.folds
     learnable = np.ones(len(folds), dtype=bool) if kept is None else kept
@@ -35,7 +42,8 @@ def held_out_logits(
             folder: Path = folder, learnt: Integers = learnt, held_out: Integers = held_out
         ) -> Floats:
             report(f"{folder.name}: learning from {len(learnt)} photographs")
-            fitted = fit(study, learnt, folder, resume=resume, report=report)
+            top = tops / folder.name if tops else None
+            fitted = fit(study, learnt, folder, top=top, resume=resume, report=report)
             return part_logits(fitted, study, study.activations, held_out)
 
         parts[fold] = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)

@@ -1,13 +1,12 @@
 """What a recipe fits to some photographs: a trained network, linear heads, and the one network of both."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
 from sklearn.preprocessing import StandardScaler
 
@@ -15,7 +14,14 @@ from model.network import Network
 from training.activations import Activations
 from training.calibrate import Blend
 from training.fit import Integers, Report, compute_features, set_head, train_top
-from training.heads import Head, fit_discriminant, fit_distilled, fit_foretelling, fit_logistic
+from training.heads import (
+    Features,
+    Head,
+    fit_discriminant,
+    fit_distilled,
+    fit_foretelling,
+    fit_logistic,
+)
 from training.storage import write_whole
 from training.study import Floats, Study
 
@@ -30,26 +36,39 @@ class Fitted:
     Attributes:
         tuned: the network with the trained top and its head, if the recipe trains one.
         heads: linear heads on the features of the start weights, in the order of the recipe.
+        seen: (rows, width) what the trained top makes of the plain views of all photos, where that is known.
     """
 
     tuned: Network | None
     heads: tuple[Head, ...]
+    seen: Features | None = None
 
 
-def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report) -> Fitted:
+def fit(
+    study: Study,
+    rows: Integers,
+    folder: Path,
+    *,
+    top: Path | None = None,
+    resume: bool,
+    report: Report,
+) -> Fitted:
     """What the study's recipe makes of these rows (n,).
 
     What was fitted is kept in a folder: asked again with `resume`, the same comes from there.
+
+    Args:
+        top: with the method `distil`, a folder whose top is taken as it is; only heads are fitted.
     """
     recipe = study.recipe
     names = [*recipe.heads, *([_FIRST] if recipe.method == "finetune" else [])]
 
     def fit_heads() -> dict[str, Head]:
-        learnt = _views_of(study, rows)
-        return {name: _fit_head(name, study, *learnt) for name in names}
+        views = _views_of(study, rows, study.features, [one.features for one in study.changed])
+        return {name: _fit_head(name, study, *views) for name in names}
 
     heads = _kept_heads(folder / "heads.safetensors", fit_heads, study, resume=resume)
-    tuned = None
+    tuned, seen = None, None
     if recipe.method == "finetune":
         tuned = _new_network(study)
         set_head(tuned, heads[_FIRST])
@@ -64,12 +83,20 @@ def fit(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Rep
             report=report,
         )
     elif recipe.method == "distil":
-        tuned = _distil(study, rows, folder, resume=resume, report=report)
-    return Fitted(tuned, tuple(heads[name] for name in recipe.heads))
+        tuned = _distil(study, rows, top or folder, resume=resume or top is not None, report=report)
+        seen, *changed = _seen_by(tuned, study, top or folder, resume=resume or top is not None)
+
+        def fit_last() -> dict[str, Head]:
+            views = _views_of(study, rows, seen, changed)
+            return {_LAST: _fit_head("distilled", study, *views)}
+
+        last = _kept_heads(folder / "last.safetensors", fit_last, study, resume=resume)
+        set_head(tuned, last[_LAST])
+    return Fitted(tuned, tuple(heads[name] for name in recipe.heads), seen)
 
 
 def _distil(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report) -> Network:
-    """A network whose top learnt to foretell the teacher, with a head that reads what it foretells."""
+    """A network whose top learnt to foretell the teacher of these rows (n,)."""
     recipe, lessons, tuned = study.recipe, study.lessons, _new_network(study)
     if study.taught is None or lessons.taught is None:
         raise ValueError("nothing was asked of the teacher")
@@ -91,18 +118,27 @@ def _distil(study: Study, rows: Integers, folder: Path, *, resume: bool, report:
         resume=resume,
         report=report,
     )
-
-    def fit_last() -> dict[str, Head]:
-        views = [(rows, compute_features(tuned, study.activations, rows, study.hardware))]
-        for changed in study.changed:
-            again = np.flatnonzero(np.isin(changed.numbers, rows))
-            features = compute_features(tuned, changed.activations, again, study.hardware)
-            views.append((changed.numbers[again], features))
-        numbers, features = (np.concatenate(parts) for parts in zip(*views, strict=True))
-        return {_LAST: _fit_head("distilled", study, numbers, features)}
-
-    set_head(tuned, _kept_heads(folder / "last.safetensors", fit_last, study, resume=resume)[_LAST])
     return tuned
+
+
+def _seen_by(tuned: Network, study: Study, folder: Path, *, resume: bool) -> list[Features]:
+    """What a trained top makes of the plain views (rows, width), and of those with changed marks (m, width).
+
+    It is kept in the folder of the top.
+    """
+    path = folder / "seen.safetensors"
+    if study.hardware.writes and not (resume and path.exists()):
+        views = [study.activations, *(one.activations for one in study.changed)]
+        seen = {
+            str(number): compute_features(
+                tuned, activations, np.arange(len(activations.starts) - 1), study.hardware
+            )
+            for number, activations in enumerate(views)
+        }
+        write_whole(path, save(seen))
+    study.hardware.wait()
+    stored = load_file(path)
+    return [stored[str(number)] for number in range(len(stored))]
 
 
 def _new_network(study: Study) -> Network:
@@ -132,17 +168,24 @@ def _kept_heads(
     return {name: Head(stored[f"{name}.weights"], stored[f"{name}.biases"]) for name in names}
 
 
-def _views_of(study: Study, rows: Integers) -> tuple[Integers, NDArray[np.float32]]:
-    """What heads learn of rows: the row (m,) and the features (m, width) of each view."""
-    numbers, features = [rows], [study.features[rows]]
-    for changed in study.changed:
-        again = np.isin(changed.numbers, rows)
-        numbers.append(changed.numbers[again])
-        features.append(changed.features[again])
+def _views_of(
+    study: Study, rows: Integers, plain: Features, changed: Sequence[Features]
+) -> tuple[Integers, Features]:
+    """What heads learn of rows: the row (m,) and the features (m, width) of each view.
+
+    Args:
+        plain: (all rows, width) features of the plain views.
+        changed: those of the views with changed marks, in the order of the study's.
+    """
+    numbers, features = [rows], [plain[rows]]
+    for one, views in zip(study.changed, changed, strict=True):
+        again = np.isin(one.numbers, rows)
+        numbers.append(one.numbers[again])
+        features.append(views[again])
     return np.concatenate(numbers), np.concatenate(features)
 
 
-def _fit_head(name: str, study: Study, rows: Integers, features: NDArray[np.float32]) -> Head:
+def _fit_head(name: str, study: Study, rows: Integers, features: Features) -> Head:
     """A head of rows (m,) with their features (m, width)."""
     recipe, count = study.recipe, len(study.recipe.labels)
     labels = study.targets.labels[rows]
@@ -170,7 +213,10 @@ def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: In
     """
     parts = []
     if fitted.tuned is not None:
-        seen = compute_features(fitted.tuned, activations, rows, study.hardware)
+        if fitted.seen is not None and activations is study.activations:
+            seen = fitted.seen[rows]
+        else:
+            seen = compute_features(fitted.tuned, activations, rows, study.hardware)
         parts.append(_head_of(fitted.tuned).logits(seen))
     if fitted.heads:
         if activations is study.activations:

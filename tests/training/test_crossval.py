@@ -134,6 +134,24 @@ def test_a_distilled_top_foretells_more_than_its_start_does(
     assert lost(seen) < 0.8 * lost(prepared.features)
 
 
+def test_a_top_that_is_taken_as_it_is_gets_a_head_and_no_more_training(
+    photos: tuple[list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepared = ready(photos, method="distil", heads=())
+    rows = np.arange(len(prepared.rows))
+    whole = fit(prepared, rows, tmp_path / "whole", resume=False, report=quiet).tuned
+    monkeypatch.setattr(torch.optim.AdamW, "step", None)  # any training would end here
+    fewer = rows[prepared.targets.labels != 1]
+    top = tmp_path / "whole"
+    again = fit(prepared, fewer, tmp_path / "few", top=top, resume=False, report=quiet).tuned
+    assert whole is not None
+    assert again is not None
+    first, second = whole.top.state_dict(), again.top.state_dict()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert whole.head.weight[1].any()
+    assert not again.head.weight[1].any()  # it learnt no photo of this label
+
+
 def test_a_photo_has_no_say_in_its_own_probabilities(study: Study) -> None:
     """Whatever is said of one fold's photos, the readout of that fold stays as it is."""
     prepared = study
