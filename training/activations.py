@@ -42,22 +42,33 @@ class Activations:
     Attributes:
         starts: (rows + 1,) where the views of each row begin; its first view is the plain one.
         values: (views, channels, h, w) in half precision, read from disk as needed.
+        plain_ones: (rows,) how many views of each row come before the augmented ones: the plain one, and
+            what else a photo is judged by.
     """
 
-    def __init__(self, starts: np.ndarray, values: np.ndarray) -> None:
+    def __init__(
+        self, starts: np.ndarray, values: np.ndarray, plain_ones: np.ndarray | int = 1
+    ) -> None:
         self.starts = starts
         self.values = values
+        self.plain_ones = np.broadcast_to(plain_ones, (len(starts) - 1,))
 
     def plain(self, rows: np.ndarray) -> torch.Tensor:
         """Activations (n, channels, h, w) of the plain views of rows (n,)."""
         return self.views(self.starts[rows])
 
-    def choose(self, rows: np.ndarray, generator: np.random.Generator) -> np.ndarray:
-        """The places (n,) among the views of a random augmented view of each of rows (n,)."""
-        counts = self.starts[rows + 1] - self.starts[rows]
-        augmented = np.maximum(counts - 1, 1)
-        chosen = generator.integers(0, augmented)
-        places: np.ndarray = self.starts[rows] + np.minimum(1 + chosen, counts - 1)
+    def choose(
+        self, rows: np.ndarray, generator: np.random.Generator, plain_share: float = 0.0
+    ) -> np.ndarray:
+        """The places (n,) of a random view of each of rows (n,), an augmented one where there is one.
+
+        `plain_share` of them are of the plain ones all the same.
+        """
+        plain = self.plain_ones[rows]
+        augmented = self.starts[rows + 1] - self.starts[rows] - plain
+        take_plain = (augmented == 0) | (generator.random(len(rows)) < plain_share)
+        chosen = generator.integers(0, np.where(take_plain, plain, np.maximum(augmented, 1)))
+        places: np.ndarray = self.starts[rows] + chosen + np.where(take_plain, 0, plain)
         return places
 
     def views(self, places: np.ndarray) -> torch.Tensor:

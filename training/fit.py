@@ -92,6 +92,12 @@ def set_head(network: Network, head: Head) -> None:
     network.head.load_state_dict(linear_of(head).state_dict())
 
 
+def head_of(layer: nn.Linear) -> Head:
+    """A layer as a head."""
+    weights, biases = (p.detach().cpu().double().numpy() for p in layer.parameters())
+    return Head(weights, biases)
+
+
 def linear_of(head: Head) -> nn.Linear:
     """A fitted head as a layer."""
     layer = nn.Linear(*head.weights.T.shape)
@@ -127,7 +133,7 @@ def train_top(
     foretelling: Head | None = None,
     resume: bool,
     report: Report,
-) -> None:
+) -> Head:
     """Train the network's top on these rows, in place; ends with the averaged weights.
 
     Without a teacher it learns, with the network's head, to name the labels; with one, to foretell the
@@ -147,6 +153,9 @@ def train_top(
         foretelling: where foretelling the teacher begins.
         resume: go on with what the folder holds.
         report: is told of each epoch.
+
+    Returns:
+        The head that was trained with the top: the network's own, or the one that foretells the teacher.
 
     Raises:
         TrainingError: `diverged`, if the loss is not a number; the last good state stays on disk.
@@ -202,7 +211,7 @@ def train_top(
             factor = _warm_cosine(step, steps * recipe.epochs)
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * factor
-            views = activations.choose(batch_rows, generator)
+            views = activations.choose(batch_rows, generator, recipe.plain_share)
             share, partner = _mixture(recipe, generator)
             own = hardware.part(recipe.batch_size)
             batch = activations.views(views[own])
@@ -245,6 +254,7 @@ def train_top(
     trained: Any = averaged.module
     network.load_state_dict(trained.network.state_dict())
     network.eval().cpu()
+    return head_of(trained.first_head)
 
 
 def _mixture(recipe: Recipe, generator: np.random.Generator) -> tuple[float, Integers]:

@@ -104,6 +104,13 @@ def fit_distilled(
         strength: scikit-learn's C of the logistic regression.
     """
     foretelling = fit_foretelling(features, StandardScaler().fit_transform(taught), ridge)
+    return fit_foretold(features, labels, count, foretelling, strength)
+
+
+def fit_foretold(
+    features: Features, labels: Integers, count: int, foretelling: Head, strength: float
+) -> Head:
+    """A logistic regression on what features (n, width) foretell, as one layer that reads the features."""
     foretold = foretelling.logits(features).astype(np.float32)
     head = fit_logistic(foretold, labels, count, strength)
     return Head(head.weights @ foretelling.weights, head.biases + head.weights @ foretelling.biases)

@@ -13,13 +13,14 @@ from sklearn.preprocessing import StandardScaler
 from model.network import Network
 from training.activations import Activations
 from training.calibrate import Blend
-from training.fit import Integers, Report, compute_features, set_head, train_top
+from training.fit import Integers, Report, compute_features, head_of, set_head, train_top
 from training.heads import (
     Features,
     Head,
     fit_discriminant,
     fit_distilled,
     fit_foretelling,
+    fit_foretold,
     fit_logistic,
 )
 from training.storage import write_whole
@@ -83,27 +84,34 @@ def fit(
             report=report,
         )
     elif recipe.method == "distil":
-        tuned = _distil(study, rows, top or folder, resume=resume or top is not None, report=report)
+        tuned, foretelling = _distil(
+            study, rows, top or folder, resume=resume or top is not None, report=report
+        )
         seen, *changed = _seen_by(tuned, study, top or folder, resume=resume or top is not None)
 
         def fit_last() -> dict[str, Head]:
-            views = _views_of(study, rows, seen, changed)
-            return {_LAST: _fit_head("distilled", study, *views)}
+            numbers, features = _views_of(study, rows, seen, changed)
+            labels, count = study.targets.labels[numbers], len(recipe.labels)
+            # Not by a new ridge regression: what the top makes of the photos it learnt from fits too well.
+            head = fit_foretold(features, labels, count, foretelling, recipe.teacher_strength)
+            return {_LAST: head}
 
         last = _kept_heads(folder / "last.safetensors", fit_last, study, resume=resume)
         set_head(tuned, last[_LAST])
     return Fitted(tuned, tuple(heads[name] for name in recipe.heads), seen)
 
 
-def _distil(study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report) -> Network:
-    """A network whose top learnt to foretell the teacher of these rows (n,)."""
+def _distil(
+    study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report
+) -> tuple[Network, Head]:
+    """A network whose top learnt to foretell the teacher of these rows (n,), and what foretells it."""
     recipe, lessons, tuned = study.recipe, study.lessons, _new_network(study)
     if study.taught is None or lessons.taught is None:
         raise ValueError("nothing was asked of the teacher")
     counts = np.diff(lessons.activations.starts)
     own = np.repeat(np.isin(np.arange(len(study.rows)), rows), counts)
     scaler = StandardScaler().fit(lessons.taught[own])
-    train_top(
+    foretelling = train_top(
         tuned,
         replace(lessons, taught=scaler.transform(lessons.taught)),
         rows,
@@ -118,7 +126,7 @@ def _distil(study: Study, rows: Integers, folder: Path, *, resume: bool, report:
         resume=resume,
         report=report,
     )
-    return tuned
+    return tuned, foretelling
 
 
 def _seen_by(tuned: Network, study: Study, folder: Path, *, resume: bool) -> list[Features]:
@@ -217,7 +225,7 @@ def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: In
             seen = fitted.seen[rows]
         else:
             seen = compute_features(fitted.tuned, activations, rows, study.hardware)
-        parts.append(_head_of(fitted.tuned).logits(seen))
+        parts.append(head_of(fitted.tuned.head).logits(seen))
     if fitted.heads:
         if activations is study.activations:
             seen = study.features[rows]
@@ -243,7 +251,7 @@ def assemble(fitted: Fitted, blend: Blend, study: Study) -> Network:
     network.top.load_state_dict((fitted.tuned or study.start).top.state_dict())
     if network.kept is not None:
         network.kept.load_state_dict(study.start.top.state_dict())
-    tuned = [] if fitted.tuned is None else [_head_of(fitted.tuned)]
+    tuned = [] if fitted.tuned is None else [head_of(fitted.tuned.head)]
     parts = [
         _weighed(head, weights)
         for head, weights in zip([*tuned, *fitted.heads], blend.weights, strict=True)
@@ -255,11 +263,6 @@ def assemble(fitted: Fitted, blend: Blend, study: Study) -> Network:
     biases[:-1] += blend.offsets
     set_head(network, Head(np.concatenate(columns, axis=1), biases))
     return network.eval()
-
-
-def _head_of(network: Network) -> Head:
-    weights, biases = (p.detach().double().numpy() for p in network.head.parameters())
-    return Head(weights, biases)
 
 
 def _weighed(head: Head, weights: Floats) -> Head:

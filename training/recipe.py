@@ -37,6 +37,8 @@ class Recipe(BaseModel):
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
             computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
         views: augmented views kept of each photo, by `kind`.
+        plain_share: share of the draws that are no augmented view, but the plain one, its mirror image and
+            what has its mark changed, as far as the recipe sees those.
         probe_strength: C of the logistic regression (scikit-learn's, on standardised features).
         epochs, batch_size, learning_rate, weight_decay: of AdamW, with a cosine schedule after a short
             linear warm-up. `head_learning_rate` is the linear layer's.
@@ -66,6 +68,7 @@ class Recipe(BaseModel):
     frozen_stages: int = Field(default=0, ge=0)
     views: dict[str, int] = {"target": 16, "lookalike": 3, "distant": 1}
     augmentation: Augmentation = Augmentation()
+    plain_share: float = Field(default=0.0, ge=0, le=1)
     heads: tuple[HeadName, ...] = ("logistic",)
     read_stages: bool = False
     mirrors: bool = False

@@ -1,7 +1,7 @@
 """A recipe with the photographs it is applied to, and how what is said of them is read out."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -140,6 +140,7 @@ def prepare(
         lessons = _taught_lessons(
             folded, root, recipe, backbone, preprocessing, taught, cache, hardware
         )
+        lessons = _with_plain_ones(lessons, activations, changed, start)
     return Study(
         recipe=recipe,
         rows=folded,
@@ -186,6 +187,45 @@ def _taught_lessons(
             lambda n: views.picture(int(augmented[n])), len(augmented), [views.name()], cache
         )
     return Lessons(activations, make_targets(rows, recipe), embeddings)
+
+
+def _with_plain_ones(
+    lessons: Lessons, plain: Activations, changed: Sequence[Changed], start: Network
+) -> Lessons:
+    """Lessons with all that photos are judged by: the mirror image, and the views with changed marks.
+
+    What the teacher says of these is what it says of the plain view, so that neither is to matter.
+
+    Args:
+        lessons: each row's plain view and its augmented ones.
+        plain: what the start network's trunk makes of the plain views.
+        changed: what it makes of those with changed marks.
+        start: the start network.
+    """
+    if lessons.taught is None:
+        return lessons
+    rows = len(plain.starts) - 1
+    halves = 2 if start.mirrors else 1
+    added = [(np.arange(rows), half) for half in np.split(plain.values, halves, axis=1)[1:]]
+    for one in changed:
+        added += [(one.numbers, half) for half in np.split(one.activations.values, halves, axis=1)]
+    known = lessons.activations
+    counts = np.diff(known.starts)
+    # A row's plain view stays the first, the augmented ones the last.
+    owner = np.concatenate([np.repeat(np.arange(rows), counts), *(n for n, _ in added)])
+    augmented = np.ones(len(owner), dtype=bool)
+    augmented[known.starts[:-1]] = augmented[len(known.values) :] = False
+    order = np.lexsort((np.arange(len(owner)), augmented, owner))
+    taught_plain = lessons.taught[known.starts[:-1]]
+    return replace(
+        lessons,
+        activations=Activations(
+            np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]),
+            np.concatenate([known.values, *(half for _, half in added)])[order],
+            np.bincount(owner[~augmented], minlength=rows),
+        ),
+        taught=np.concatenate([lessons.taught, *(taught_plain[n] for n, _ in added)])[order],
+    )
 
 
 def _change_marks(
