@@ -15,13 +15,14 @@ from data.manifest import Row
 from model.photo import open_photo
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 from training import study as study_module
+from training.activations import Activations
 from training.calibrate import fit_blend
-from training.fit import compute_features
+from training.fit import Lessons, Targets, compute_features
 from training.hardware import Hardware
 from training.heads import fit_foretelling
 from training.held_out import cross_predictions
 from training.parts import assemble, fit, part_logits
-from training.study import Study, prepare
+from training.study import Changed, Study, prepare
 
 RECIPES = {
     "tuned alone": {"heads": ()},
@@ -111,6 +112,62 @@ def test_each_view_is_learnt_with_what_the_teacher_says_of_just_this_view(
     for start, count in zip(lessons.activations.starts[:5], counts, strict=False):
         views = lessons.taught[start : start + count]
         assert len(np.unique(views.round(3), axis=0)) == count
+
+
+def test_what_a_photo_is_judged_by_is_learnt_with_what_the_teacher_says_of_its_plain_view(
+    photos: tuple[list[Row], Path],
+) -> None:
+    """The plain view, its mirror image and a changed mark come before the augmented views of a row."""
+    prepared = ready(photos, method="distil", heads=(), mirrors=True)
+    alone = prepared.lessons
+    values = prepared.activations.values
+    marked = Changed(
+        np.array([4]), Activations(np.arange(2), values[4:5] + 1), prepared.features[:1]
+    )
+    lessons = study_module._with_plain_ones(
+        study_module.Lessons(*without_plain_ones(alone)),
+        prepared.activations,
+        [marked],
+        prepared.start,
+    )
+    starts, plain_ones = lessons.activations.starts, lessons.activations.plain_ones
+    assert plain_ones.tolist() == [2, 2, 2, 2, 4, *[2] * (len(plain_ones) - 5)]
+    assert lessons.taught is not None
+    assert prepared.taught is not None
+    for row in (0, 4):
+        judged = slice(starts[row], starts[row] + plain_ones[row])
+        wanted = np.tile(prepared.taught[row], (plain_ones[row], 1))
+        assert lessons.taught[judged] == pytest.approx(wanted)
+        plain, mirrored = np.split(values[row], 2)
+        found = lessons.activations.values[judged]
+        assert found[0] == pytest.approx(plain, abs=0.01)
+        assert np.array_equal(found[1], mirrored)
+    assert np.array_equal(found[2:], np.stack([plain, mirrored]) + np.float16(1))
+
+
+def without_plain_ones(lessons: Lessons) -> tuple[Activations, Targets, np.ndarray]:
+    """The plain view and the augmented ones of each row alone, as they were before others joined them."""
+    known, taught = lessons.activations, lessons.taught
+    assert taught is not None
+    counts = np.diff(known.starts)
+    first = np.repeat(known.starts[:-1], counts)
+    after = np.repeat(known.starts[:-1] + known.plain_ones, counts)
+    places = np.arange(len(taught))
+    kept = (places == first) | (places >= after)
+    starts = np.concatenate([[0], np.cumsum(counts - known.plain_ones + 1)])
+    return Activations(starts, known.values[kept]), lessons.targets, taught[kept]
+
+
+def test_augmented_views_are_drawn_but_for_a_share_of_plain_ones() -> None:
+    starts = np.array([0, 3, 4, 10])
+    activations = Activations(starts, np.zeros((10, 1)), np.array([2, 1, 2]))
+    rows, generator = np.repeat([0, 1, 2], 2000), np.random.default_rng(0)
+    never = activations.choose(rows, generator)
+    assert set(never) == {2, 3, 6, 7, 8, 9}  # the second row has its plain view alone
+    drawn = activations.choose(rows, generator, plain_share=0.25)
+    share = np.isin(drawn[rows == 2], [4, 5]).mean()
+    assert share == pytest.approx(0.25, abs=0.03)
+    assert set(drawn) == set(range(10))
 
 
 def test_a_distilled_top_foretells_more_than_its_start_does(
