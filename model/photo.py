@@ -168,8 +168,9 @@ def as_photo(picture: Image.Image) -> Image.Image:
         upright.paste(transparent, mask=transparent.getchannel("A"))
     if profile:
         upright = _to_srgb(upright, profile)
+    coloured = upright if upright.mode == "RGB" else upright.convert("RGB")
     # A fresh picture, so that nothing of the file's metadata comes along.
-    return Image.frombytes("RGB", upright.size, upright.convert("RGB").tobytes())
+    return Image.frombytes("RGB", coloured.size, coloured.tobytes())
 
 
 def _upright(picture: Image.Image) -> Image.Image:

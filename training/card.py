@@ -367,7 +367,7 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
             f"- Learning without {source}, sensitivity there: {'; '.join(said) or 'none measurable'}"
             + (f". No other source shows {_join(lost)}." if lost else ".")
         )
-    yield from _learning(metrics)
+    yield from _learning(meta, metrics)
     foreign = metrics.get("out_of_distribution") or {}
     if not foreign:
         yield "- Pictures that are no such photographs, share refused: not measured."
@@ -382,7 +382,7 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
     yield ""
 
 
-def _learning(metrics: Metrics) -> Iterator[str]:
+def _learning(meta: Meta, metrics: Metrics) -> Iterator[str]:
     curve = metrics.get("learning_curve") or []
     if not curve:
         yield "- Learning from fewer patients: not measured."
@@ -394,6 +394,11 @@ def _learning(metrics: Metrics) -> Iterator[str]:
         yield (
             f"- AUROC of {plain_name(label)} by patients or pictures learnt from, a fifth of them "
             f"held out at a time: {', '.join(steps)}."
+        )
+    if meta["training"].get("recipe", {}).get("method") == "distil":
+        yield (
+            "- For these the trained stages, which learn no label, were not trained anew: they have seen the "
+            "photos that were left out, but not what they show."
         )
 
 
