@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from tests.training.commands import draw_task, run
 from tests.training.drawn_sets import quiet, tiny_recipe
 from training.errors import TrainingError
-from training.fit import finetune
+from training.fit import train_top
 from training.hardware import Hardware
 
 Tensors = dict[str, torch.Tensor]
@@ -72,8 +72,8 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
             self.processes = 3
 
     with pytest.raises(TrainingError, match="16 cannot be shared evenly by 3"):
-        finetune(
-            None, None, None, np.zeros(1, int), tiny_recipe(), Path(), Three(),
+        train_top(
+            None, None, np.zeros(1, int), tiny_recipe(), Path(), Three(),
             resume=False, report=quiet,
         )  # type: ignore[arg-type]  # fmt: skip
 
