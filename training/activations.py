@@ -66,7 +66,9 @@ class Activations:
         """
         plain = self.plain_ones[rows]
         augmented = self.starts[rows + 1] - self.starts[rows] - plain
-        take_plain = (augmented == 0) | (generator.random(len(rows)) < plain_share)
+        take_plain = augmented == 0
+        if plain_share:
+            take_plain |= generator.random(len(rows)) < plain_share
         chosen = generator.integers(0, np.where(take_plain, plain, np.maximum(augmented, 1)))
         places: np.ndarray = self.starts[rows] + chosen + np.where(take_plain, 0, plain)
         return places

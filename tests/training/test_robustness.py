@@ -109,10 +109,12 @@ def test_heads_that_saw_marks_change_are_moved_less(
     assert changes[True] < changes[False]
     recipe = tiny_recipe(method="probe", change_marks=True)
     study = prepare(rows, root, recipe, root / "cache", quiet)
-    numbers, features = study.changed
-    assert sorted(numbers) == sorted([*marked, *unmarked])
-    assert features.shape == (len(rows), study.start.start_width)
-    assert np.abs(features - study.features[numbers]).max() > 0.01
+    pasted, masked = study.changed
+    assert sorted(pasted.numbers) == sorted(unmarked)
+    assert sorted(masked.numbers) == sorted(marked)
+    for one in study.changed:
+        assert one.features.shape == (len(one.numbers), study.start.start_width)
+        assert np.abs(one.features - study.features[one.numbers]).max() > 0.01
 
 
 def test_a_probe_learns_without_a_source_too(
