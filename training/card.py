@@ -395,7 +395,8 @@ def _learning(meta: Meta, metrics: Metrics) -> Iterator[str]:
             f"- AUROC of {plain_name(label)} by patients or pictures learnt from, a fifth of them "
             f"held out at a time: {', '.join(steps)}."
         )
-    if meta["training"].get("recipe", {}).get("method") == "distil":
+    recipe = meta["training"].get("recipe", {})
+    if recipe.get("method") == "distil" and recipe["source_label_weight"] == 0:
         yield (
             "- For these the trained stages, which learn no label, were not trained anew: they have seen the "
             "photos that were left out, but not what they show."

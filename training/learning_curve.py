@@ -23,8 +23,8 @@ def judge_with_fewer_patients(
     """How well photos are ranked by what has learnt from a share of the conditions' groups.
 
     Every photo is judged as in cross-validation, and read out in the same way; only what each fold learns
-    from is thinned. All photos of `other` stay: of those there is no want. A top that foretells a teacher
-    learns no label, and is not trained anew: it has seen the photos that are left out, but not what they show.
+    from is thinned. All photos of `other` stay: of those there is no want. A top that only foretells a
+    teacher learns no label, and is not trained anew: it has seen the photos that are left out, but not what they show.
 
     Args:
         study: the recipe with its photographs.
@@ -39,6 +39,7 @@ def judge_with_fewer_patients(
         photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
     """
     points = []
+    tops = work if study.recipe.top_learns_no_label else None
     for share in SHARES:
         choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
         found = []
@@ -46,7 +47,7 @@ def judge_with_fewer_patients(
             report(f"learning from {share:.0%} of the conditions' groups, choice {repeat + 1}")
             place = work / f"share-{share}-{repeat}"
             thinned = held_out_logits(
-                study, place, kept=kept, tops=work, resume=resume, report=silently
+                study, place, kept=kept, tops=tops, resume=resume, report=silently
             )
             found.append(_ranked(cross_predictions(study, thinned)))
         points.append(_point(study, choices[0], share, found))

@@ -126,6 +126,11 @@ class Recipe(BaseModel):
         return self.method == "distil" or "distilled" in self.heads
 
     @property
+    def top_learns_no_label(self) -> bool:
+        """Whether what is trained has only foretold the teacher, and told no source labels apart besides."""
+        return self.method == "distil" and self.source_label_weight == 0
+
+    @property
     def stated_prior(self) -> tuple[float, ...]:
         """The prior, scaled to sum to 1; equal chances where none is given."""
         prior = self.prior or (1.0,) * len(self.labels)
