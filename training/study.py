@@ -99,6 +99,11 @@ def prepare(
     folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
     check_folds(folded)
     check_files(folded, root)
+    taught = None
+    if recipe.asks_teacher:  # before all else that takes long: it may not be installed
+        report("asking the teacher")
+        with hardware.one_after_another():
+            taught = ask_teacher(folded, root, cache)
     with hardware.one_after_another():
         folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
     torch.manual_seed(recipe.seed)
@@ -129,11 +134,6 @@ def prepare(
     if recipe.change_marks:
         report("reading the photographs with the mark of their source hidden or pasted")
         changed = _change_marks(folded, root, cache, start, preprocessing, hardware)
-    taught = None
-    if recipe.asks_teacher:
-        report("asking the teacher")
-        with hardware.one_after_another():
-            taught = ask_teacher(folded, root, cache)
     lessons = Lessons(activations, make_targets(folded, recipe))
     if recipe.method == "distil" and taught is not None:
         report("reading augmented views, and asking the teacher about them")

