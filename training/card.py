@@ -396,10 +396,10 @@ def _learning(meta: Meta, metrics: Metrics) -> Iterator[str]:
             f"held out at a time: {', '.join(steps)}."
         )
     recipe = meta["training"].get("recipe", {})
-    if recipe.get("method") == "distil" and recipe["source_label_weight"] == 0:
+    if recipe.get("method") == "distil":
         yield (
-            "- For these the trained stages, which learn no label, were not trained anew: they have seen the "
-            "photos that were left out, but not what they show."
+            "- For these the trained stages, which learn nothing of what the conditions' photos show, were not "
+            "trained anew: they have seen the photos that were left out, but not what they show."
         )
 
 

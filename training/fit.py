@@ -30,6 +30,9 @@ from training.state import State
 _BATCH: Final = 64
 _WARM_UP: Final = 0.05  # share of the steps
 
+UNTOLD: Final = -1
+"""The source label of a photo that has no part in telling them apart."""
+
 Integers = NDArray[np.int64]
 Report = Callable[[str], None]
 
@@ -44,7 +47,7 @@ class Targets:
 
     Attributes:
         labels: (rows,) index into the recipe's labels.
-        source_labels: (rows,) index of the label that the source gave.
+        source_labels: (rows,) index of the label that the source gave; `UNTOLD` where it is not learnt.
         draw: (rows,) relative chance of being drawn, before the rows of a fold are picked.
     """
 
@@ -54,10 +57,15 @@ class Targets:
 
 
 def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
-    """Labels and drawing chances of the rows: conditions alike, `other` half look-alikes."""
+    """Labels and drawing chances of the rows: conditions alike, `other` half look-alikes.
+
+    A top that is taught by a teacher learns nothing of what the conditions' photos show.
+    """
     labels = np.array([recipe.labels.index(row.label) for row in rows])
     names = sorted({row.source_label for row in rows})
     source_labels = np.array([names.index(row.source_label) for row in rows])
+    if recipe.method == "distil":
+        source_labels[labels < len(recipe.labels) - 1] = UNTOLD
     strata = np.array([row.kind if row.label == OTHER else row.label for row in rows])
     background = sorted(set(strata[labels == len(recipe.labels) - 1]))
     conditions = sorted(set(strata) - set(background))
@@ -321,8 +329,12 @@ class _Learner(nn.Module):
                 else:
                     first = functional.cross_entropy(said + log_prior, first_wanted)
                 other = functional.cross_entropy(
-                    second, second_label, label_smoothing=recipe.label_smoothing
-                )
+                    second,
+                    second_label,
+                    ignore_index=UNTOLD,
+                    label_smoothing=recipe.label_smoothing,
+                    reduction="sum",
+                ) / len(second)
                 total = total + part * (first + recipe.source_label_weight * other)
         return total
 

@@ -17,6 +17,7 @@ Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 Integers = NDArray[np.int64]
 HeadName = Literal["logistic", "discriminant", "distilled"]
+TopHeadName = Literal["foretold", "logistic"]
 
 _ROUNDS: Final = 500
 

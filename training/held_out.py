@@ -29,7 +29,7 @@ def held_out_logits(
         resume: go on with a run that was stopped.
         report: is told what is being done.
         kept: (rows,) which photos may be learnt from, where not all may.
-        tops: the `work` of a run whose folds' tops are taken as they are, where the top learns no label.
+        tops: the `work` of a run whose folds' tops are taken as they are, where it learns nothing of the conditions.
     """
     folds = study.folds
     learnable = np.ones(len(folds), dtype=bool) if kept is None else kept

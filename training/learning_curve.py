@@ -23,8 +23,9 @@ def judge_with_fewer_patients(
     """How well photos are ranked by what has learnt from a share of the conditions' groups.
 
     Every photo is judged as in cross-validation, and read out in the same way; only what each fold learns
-    from is thinned. All photos of `other` stay: of those there is no want. A top that only foretells a
-    teacher learns no label, and is not trained anew: it has seen the photos that are left out, but not what they show.
+    from is thinned. All photos of `other` stay: of those there is no want. A top that a teacher
+    taught learns nothing of what the conditions' photos show, and is not trained anew: it has seen those that are
+    left out, but not what they show.
 
     Args:
         study: the recipe with its photographs.
@@ -39,7 +40,7 @@ def judge_with_fewer_patients(
         photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
     """
     points = []
-    tops = work if study.recipe.top_learns_no_label else None
+    tops = work if study.recipe.top_learns_no_condition else None
     for share in SHARES:
         choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
         found = []

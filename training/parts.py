@@ -27,7 +27,6 @@ from training.storage import write_whole
 from training.study import Floats, Study
 
 _FIRST: Final = "first"  # the head that fine-tuning begins from
-_LAST: Final = "last"  # the head of a network that has learnt from the teacher
 
 
 @dataclass(frozen=True)
@@ -35,12 +34,14 @@ class Fitted:
     """What a recipe made of some photographs.
 
     Attributes:
-        tuned: the network with the trained top and its head, if the recipe trains one.
+        tuned: the network with the trained top, if the recipe trains one.
+        top_heads: linear heads on what it makes of a photo: the one it was trained with, or those of the recipe.
         heads: linear heads on the features of the start weights, in the order of the recipe.
         seen: (rows, width) what the trained top makes of the plain views of all photos, where that is known.
     """
 
     tuned: Network | None
+    top_heads: tuple[Head, ...]
     heads: tuple[Head, ...]
     seen: Features | None = None
 
@@ -70,6 +71,7 @@ def fit(
 
     heads = _kept_heads(folder / "heads.safetensors", fit_heads, study, resume=resume)
     tuned, seen = None, None
+    top_heads: tuple[Head, ...] = ()
     if recipe.method == "finetune":
         tuned = _new_network(study)
         set_head(tuned, heads[_FIRST])
@@ -83,22 +85,22 @@ def fit(
             resume=resume,
             report=report,
         )
+        top_heads = (head_of(tuned.head),)
     elif recipe.method == "distil":
         tuned, foretelling = _distil(
             study, rows, top or folder, resume=resume or top is not None, report=report
         )
         seen, *changed = _seen_by(tuned, study, top or folder, resume=resume or top is not None)
 
-        def fit_last() -> dict[str, Head]:
-            numbers, features = _views_of(study, rows, seen, changed)
-            labels, count = study.targets.labels[numbers], len(recipe.labels)
-            # Not by a new ridge regression: what the top makes of the photos it learnt from fits too well.
-            head = fit_foretold(features, labels, count, foretelling, recipe.teacher_strength)
-            return {_LAST: head}
+        def fit_top_heads() -> dict[str, Head]:
+            views = _views_of(study, rows, seen, changed)
+            return {
+                name: _fit_top_head(name, study, *views, foretelling) for name in recipe.top_heads
+            }
 
-        last = _kept_heads(folder / "last.safetensors", fit_last, study, resume=resume)
-        set_head(tuned, last[_LAST])
-    return Fitted(tuned, tuple(heads[name] for name in recipe.heads), seen)
+        found = _kept_heads(folder / "top_heads.safetensors", fit_top_heads, study, resume=resume)
+        top_heads = tuple(found[name] for name in recipe.top_heads)
+    return Fitted(tuned, top_heads, tuple(heads[name] for name in recipe.heads), seen)
 
 
 def _distil(
@@ -214,10 +216,26 @@ def _fit_head(name: str, study: Study, rows: Integers, features: Features) -> He
     return Head(weights, head.biases)
 
 
+def _fit_top_head(
+    name: str, study: Study, rows: Integers, features: Features, foretelling: Head
+) -> Head:
+    """A head of rows (m,) with what a trained top makes of them (m, width).
+
+    Args:
+        foretelling: what foretells the teacher of it.
+    """
+    recipe, count = study.recipe, len(study.recipe.labels)
+    labels = study.targets.labels[rows]
+    if name == "logistic":
+        return fit_logistic(features, labels, count, recipe.probe_strength)
+    # Not by a new ridge regression: what the top makes of the photos it learnt from fits too well.
+    return fit_foretold(features, labels, count, foretelling, recipe.teacher_strength)
+
+
 def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: Integers) -> Floats:
     """Logits (n, parts, labels) of the plain views of rows (n,) of the activations.
 
-    The parts are the trained network, if there is one, and the heads.
+    The parts are the heads on the trained network, if there is one, and those on the start weights.
     """
     parts = []
     if fitted.tuned is not None:
@@ -225,7 +243,7 @@ def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: In
             seen = fitted.seen[rows]
         else:
             seen = compute_features(fitted.tuned, activations, rows, study.hardware)
-        parts.append(head_of(fitted.tuned.head).logits(seen))
+        parts += [head.logits(seen) for head in fitted.top_heads]
     if fitted.heads:
         if activations is study.activations:
             seen = study.features[rows]
@@ -251,14 +269,12 @@ def assemble(fitted: Fitted, blend: Blend, study: Study) -> Network:
     network.top.load_state_dict((fitted.tuned or study.start).top.state_dict())
     if network.kept is not None:
         network.kept.load_state_dict(study.start.top.state_dict())
-    tuned = [] if fitted.tuned is None else [head_of(fitted.tuned.head)]
     parts = [
         _weighed(head, weights)
-        for head, weights in zip([*tuned, *fitted.heads], blend.weights, strict=True)
+        for head, weights in zip([*fitted.top_heads, *fitted.heads], blend.weights, strict=True)
     ]
-    columns = [part.weights for part in parts[: len(tuned)]]
-    if fitted.heads:
-        columns.append(np.sum([part.weights for part in parts[len(tuned) :]], axis=0))
+    tops, starts = parts[: len(fitted.top_heads)], parts[len(fitted.top_heads) :]
+    columns = [np.sum([p.weights for p in some], axis=0) for some in (tops, starts) if some]
     biases = np.sum([part.biases for part in parts], axis=0)
     biases[:-1] += blend.offsets
     set_head(network, Head(np.concatenate(columns, axis=1), biases))

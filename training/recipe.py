@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from model.labels import LABELS, OTHER, check_labels
 from training.errors import TrainingError
-from training.heads import HeadName
+from training.heads import HeadName, TopHeadName
 from training.views import Augmentation
 
 
@@ -25,28 +25,31 @@ class Recipe(BaseModel):
         method: `probe`, linear heads on frozen features; `finetune`, which begins from a logistic
             regression on them and then trains what is not frozen to name the labels (LP-FT: Kumar et al.
             2022, arXiv:2202.10054); `distil`, which trains it to foretell what the teacher says of each view
-            instead (Beyer et al. 2022, arXiv:2106.05237), and then fits a head like `distilled` to it.
+            instead (Beyer et al. 2022, arXiv:2106.05237), and then fits linear heads to it.
         heads: the linear heads on frozen features, as `training.heads` names them; those and what was
             trained are blended. Training may do without.
+        top_heads: of `distil`, those on what was trained: `foretold` reads what it foretells of the teacher,
+            `logistic` what it foretells from.
         read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
         mirrors: the heads read, and the checkpoint too, the mean over a photo and its mirror image.
         change_marks: the heads learn each photo a second time, with the mark of its source hidden or, where
             it bears none, with one pasted onto it, so that the mark tells nothing of the label.
         shrinkage: of the covariance of `discriminant`.
-        teacher_ridge, teacher_strength: of `distilled`, and of the head of `distil`.
+        teacher_ridge, teacher_strength: of `distilled` and `foretold`.
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
             computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
         views: augmented views kept of each photo, by `kind`.
         plain_share: share of the draws that are no augmented view, but the plain one, its mirror image and
             what has its mark changed, as far as the recipe sees those.
-        probe_strength: C of the logistic regression (scikit-learn's, on standardised features).
+        probe_strength: C of a logistic regression on features (scikit-learn's, on standardised features).
         epochs, batch_size, learning_rate, weight_decay: of AdamW, with a cosine schedule after a short
             linear warm-up. `head_learning_rate` is the linear layer's.
         draws: photos drawn in an epoch.
         condition_share: share of the draws that goes, in equal parts, to the conditions; the rest is
             `other`, half of it look-alikes.
         source_label_weight: weight of a second task, telling the source labels apart (337 conditions
-            in the pool), which keeps the features from collapsing onto a few dozen photos.
+            in the pool), which keeps the features from collapsing onto a few dozen photos; with `distil`, those
+            of `other` alone.
         mixup: parameter of the Beta distribution that mixes pairs (Zhang et al. 2018,
             arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside); 0 for none.
         label_smoothing: of the second task.
@@ -70,6 +73,7 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     plain_share: float = Field(default=0.0, ge=0, le=1)
     heads: tuple[HeadName, ...] = ("logistic",)
+    top_heads: tuple[TopHeadName, ...] = Field(default=("foretold",), min_length=1)
     read_stages: bool = False
     mirrors: bool = False
     change_marks: bool = False
@@ -106,8 +110,9 @@ class Recipe(BaseModel):
 
     @model_validator(mode="after")
     def _heads_can_be_fitted(self) -> "Recipe":
-        if len(set(self.heads)) != len(self.heads):
-            raise ValueError("heads are named once each")
+        for heads in (self.heads, self.top_heads):
+            if len(set(heads)) != len(heads):
+                raise ValueError("heads are named once each")
         if self.method == "probe" and not self.heads:
             raise ValueError("a probe has at least one of heads")
         if self.read_stages and not self.frozen_stages:
@@ -126,9 +131,9 @@ class Recipe(BaseModel):
         return self.method == "distil" or "distilled" in self.heads
 
     @property
-    def top_learns_no_label(self) -> bool:
-        """Whether what is trained has only foretold the teacher, and told no source labels apart besides."""
-        return self.method == "distil" and self.source_label_weight == 0
+    def top_learns_no_condition(self) -> bool:
+        """Whether what is trained learns nothing of what the conditions' photos show."""
+        return self.method == "distil"
 
     @property
     def stated_prior(self) -> tuple[float, ...]:

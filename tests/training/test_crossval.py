@@ -1,6 +1,7 @@
 """Cross-validation: no photo has a say in its own probabilities, and the parts make the whole."""
 
 import dataclasses
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,9 @@ from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 from training import study as study_module
 from training.activations import Activations
 from training.calibrate import fit_blend
-from training.fit import Lessons, Targets, compute_features
+from training.fit import UNTOLD, Lessons, Targets, _Learner, compute_features, make_targets
 from training.hardware import Hardware
-from training.heads import fit_foretelling
+from training.heads import Head, fit_foretelling
 from training.held_out import cross_predictions
 from training.parts import assemble, fit, part_logits
 from training.study import Changed, Study, prepare
@@ -38,6 +39,7 @@ RECIPES = {
     "distilled top and heads of all stages": {
         "method": "distil",
         "heads": ("discriminant", "distilled"),
+        "top_heads": ("foretold", "logistic"),
         "read_stages": True,
         "mirrors": True,
     },
@@ -191,22 +193,60 @@ def test_a_distilled_top_foretells_more_than_its_start_does(
     assert lost(seen) < 0.8 * lost(prepared.features)
 
 
+def test_a_taught_top_learns_nothing_of_what_the_conditions_show(
+    photos: tuple[list[Row], Path],
+) -> None:
+    rows, _ = photos
+    recipe = tiny_recipe(method="distil", frozen_stages=1)
+    targets, usual = make_targets(rows, recipe), make_targets(rows, tiny_recipe())
+    conditions = targets.labels < len(recipe.labels) - 1
+    assert np.array_equal(targets.source_labels == UNTOLD, conditions)
+    assert not (usual.source_labels == UNTOLD).any()
+
+
+def test_a_photo_without_a_source_label_leaves_the_head_for_them_as_it_is(
+    photos: tuple[list[Row], Path],
+) -> None:
+    prepared = ready(photos, method="distil", heads=(), source_label_weight=1.0)
+    exact = Hardware(precision="float32")
+    foretelling = Head(np.zeros((3, prepared.start.head.in_features)), np.zeros(3))
+    learner = _Learner(prepared.start, 5, foretelling)
+    batch = prepared.activations.plain(np.arange(4))
+    taught = torch.zeros(2, 4, 3)
+
+    def learn(told: list[int]) -> tuple[float, torch.Tensor]:
+        learner.zero_grad()
+        labels = torch.tensor([told, told])
+        loss = learner(batch, taught, labels, 1.0, None, prepared.recipe, exact)
+        loss.backward()
+        gradient = learner.second_head.bias.grad
+        assert gradient is not None
+        return loss.item(), gradient.clone()
+
+    nothing, still = learn([UNTOLD] * 4)
+    half, moved = learn([UNTOLD, UNTOLD, 2, 2])
+    assert nothing == 0  # the teacher is foretold without a fault
+    assert not still.any()
+    assert half == pytest.approx(math.log(5) / 2, rel=1e-5)  # of four photos, two are asked about
+    assert moved.argmin() == 2
+
+
 def test_a_top_that_is_taken_as_it_is_gets_a_head_and_no_more_training(
     photos: tuple[list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     prepared = ready(photos, method="distil", heads=())
     rows = np.arange(len(prepared.rows))
-    whole = fit(prepared, rows, tmp_path / "whole", resume=False, report=quiet).tuned
+    whole = fit(prepared, rows, tmp_path / "whole", resume=False, report=quiet)
     monkeypatch.setattr(torch.optim.AdamW, "step", None)  # any training would end here
     fewer = rows[prepared.targets.labels != 1]
     top = tmp_path / "whole"
-    again = fit(prepared, fewer, tmp_path / "few", top=top, resume=False, report=quiet).tuned
-    assert whole is not None
-    assert again is not None
-    first, second = whole.top.state_dict(), again.top.state_dict()
+    again = fit(prepared, fewer, tmp_path / "few", top=top, resume=False, report=quiet)
+    assert whole.tuned is not None
+    assert again.tuned is not None
+    first, second = whole.tuned.top.state_dict(), again.tuned.top.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-    assert whole.head.weight[1].any()
-    assert not again.head.weight[1].any()  # it learnt no photo of this label
+    assert whole.top_heads[0].weights[1].any()
+    assert not again.top_heads[0].weights[1].any()  # it learnt no photo of this label
 
 
 def test_a_photo_has_no_say_in_its_own_probabilities(study: Study) -> None:
