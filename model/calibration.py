@@ -59,14 +59,11 @@ class Conformal(BaseModel):
     def prediction_sets(self, probabilities: Floats) -> NDArray[np.bool_]:
         """Membership (n, labels) for probabilities (n, labels) under the reference prior.
 
-        No set is empty: where every label falls below its threshold, the one that falls the least
-        short of it stays, so that an odd photo is not a photo without an answer.
+        The most probable label is always among them, even below its threshold: what a photo looks most
+        like is never said to be excluded, and no set is empty.
         """
-        thresholds = np.asarray(self.thresholds)
-        members = probabilities >= thresholds
-        nearest = np.argmax(probabilities / np.maximum(thresholds, 1e-12), axis=1)
-        empty = ~members.any(axis=1)
-        members[empty, nearest[empty]] = True
+        members = probabilities >= np.asarray(self.thresholds)
+        members[np.arange(len(members)), probabilities.argmax(axis=1)] = True
         return members
 
 

@@ -100,28 +100,15 @@ def test_large_chances_are_a_prior() -> None:
 
 
 @given(logits, thresholds)
-def test_no_set_is_empty(scores: np.ndarray, bounds: tuple) -> None:
-    members = Conformal(coverage=0.9, thresholds=bounds).prediction_sets(
-        PLAIN.probabilities(scores)
-    )
-    assert members.any(axis=1).all()
-
-
-@given(logits, thresholds)
-def test_a_set_holds_the_labels_that_reach_their_threshold(
+def test_a_set_holds_the_most_probable_label_and_those_that_reach_their_threshold(
     scores: np.ndarray, bounds: tuple
 ) -> None:
     probabilities = PLAIN.probabilities(scores)
     members = Conformal(coverage=0.9, thresholds=bounds).prediction_sets(probabilities)
     for row, own in zip(members, probabilities, strict=True):
-        reached = [p >= bound for p, bound in zip(own, bounds, strict=True)]
-        if any(reached):
-            assert row.tolist() == reached
-        else:
-            assert row.sum() == 1
-            kept = int(row.argmax())
-            nearest = max(p / bound for p, bound in zip(own, bounds, strict=True))
-            assert own[kept] / bounds[kept] == pytest.approx(nearest)
+        most_probable = int(own.argmax())
+        for label, member in enumerate(row):
+            assert member == (own[label] >= bounds[label] or label == most_probable)
 
 
 @given(logits, thresholds, st.integers(0, LABELS - 1), st.floats(0, 1))
@@ -144,10 +131,7 @@ def test_lower_thresholds_never_make_a_set_smaller(
     before = Conformal(coverage=0.9, thresholds=bounds).prediction_sets(probabilities)
     lower = tuple(bound * share for bound in bounds)
     after = Conformal(coverage=0.9, thresholds=lower).prediction_sets(probabilities)
-    kept = probabilities >= np.asarray(bounds)
-    assert (after >= kept).all()
-    assert (after.sum(axis=1) >= kept.sum(axis=1)).all()
-    assert (before.sum(axis=1) == np.maximum(kept.sum(axis=1), 1)).all()
+    assert (after >= before).all()
 
 
 def test_the_probabilities_that_were_given_stay_as_they_were() -> None:
