@@ -9,7 +9,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import nn
 
 from model.backbones import build_backbone
@@ -47,7 +47,7 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
         for name, tensor in _inference_state(network).items()
     }
     partial = folder / f"{WEIGHTS}.partial"
-    save_file(state, partial)
+    partial.write_bytes(save(state))  # its `save_file` would keep the file from all other users
     partial.replace(folder / WEIGHTS)
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
     # A list of numbers on one line: there may be a thousand.

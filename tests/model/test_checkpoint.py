@@ -111,6 +111,11 @@ def test_writing_over_a_checkpoint_leaves_only_the_new_one(copy: Path) -> None:
     assert sorted(path.name for path in copy.iterdir()) == [CONFIG, WEIGHTS]
 
 
+def test_who_may_read_the_settings_may_read_the_weights(tiny_checkpoint: Path) -> None:
+    modes = [(tiny_checkpoint / name).stat().st_mode for name in (WEIGHTS, CONFIG)]
+    assert modes[0] == modes[1]
+
+
 def test_a_folder_may_have_any_name(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(tiny_checkpoint, tmp_path / "Höcker und mehr"))
     assert load_checkpoint(folder)[1].name == "tiny"
