@@ -60,6 +60,17 @@ _LATE: Final = 2
 _GRACE: Final = 5
 _STARVED: Final = 20
 """Times that limit by the clock, after which it is taken to hang."""
+_ENVIRONMENT: Final = {
+    "HF_HUB_OFFLINE": "1",
+    "OMP_WAIT_POLICY": "passive",  # a thread that waits must not count as one that works
+    # By default glibc hands the large blocks of each step back to the system and fetches them anew, which took half
+    # of the processor's time of fp32 training here: 182 ms a photo of EfficientNet-Lite2 beside 112.
+    "MALLOC_ARENA_MAX": "1",
+    "MALLOC_MMAP_MAX_": "0",
+    "MALLOC_TOP_PAD_": "268435456",
+    "MALLOC_TRIM_THRESHOLD_": "100000000000",
+}
+"""The same for all."""
 
 
 def main() -> None:
@@ -182,13 +193,7 @@ def watch(command: list[str], log: Path, *, limit_minutes: float | None) -> dict
             command,
             stdout=stream,
             stderr=subprocess.STDOUT,
-            # A thread that waits must not count as one that works.
-            env={
-                **os.environ,
-                "PYTHONPATH": str(HERE.parents[1]),
-                "HF_HUB_OFFLINE": "1",
-                "OMP_WAIT_POLICY": "passive",
-            },
+            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(HERE.parents[1])},
         )
         while True:
             try:
