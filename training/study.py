@@ -216,15 +216,28 @@ def _with_plain_ones(
     augmented = np.ones(len(owner), dtype=bool)
     augmented[known.starts[:-1]] = augmented[len(known.values) :] = False
     order = np.lexsort((np.arange(len(owner)), augmented, owner))
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order))
     taught_plain = lessons.taught[known.starts[:-1]]
+    values = np.empty((len(order), *known.values.shape[1:]), known.values.dtype)
+    taught = np.empty((len(order), taught_plain.shape[1]), taught_plain.dtype)
+    end = 0
+    # One after another into its place: all of them side by side would take a gigabyte more.
+    for views, said in [
+        (known.values, lessons.taught),
+        *((half, taught_plain[numbers]) for numbers, half in added),
+    ]:
+        own = places[end : end + len(views)]
+        values[own], taught[own] = views, said
+        end += len(views)
     return replace(
         lessons,
         activations=Activations(
             np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]),
-            np.concatenate([known.values, *(half for _, half in added)])[order],
+            values,
             np.bincount(owner[~augmented], minlength=rows),
         ),
-        taught=np.concatenate([lessons.taught, *(taught_plain[n] for n, _ in added)])[order],
+        taught=taught,
     )
 
 

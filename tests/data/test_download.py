@@ -512,7 +512,8 @@ def test_stopped_by_its_user_it_writes_down_what_it_has(server: Server, tmp_path
     assert child.wait(timeout=60) != 0
     with (folder / "metadata.csv").open(newline="") as stream:
         named = {row["file"] for row in csv.DictReader(stream)}
-    assert 8 <= len(named) < 200
+    # The last ones on disk may have no line yet: the next run checks them and takes them over.
+    assert 4 <= len(named) < 200
     assert all((folder / name).is_file() for name in named)
 
 
