@@ -100,6 +100,14 @@ def test_large_chances_are_a_prior() -> None:
 
 
 @given(logits, thresholds)
+def test_no_set_is_empty(scores: np.ndarray, bounds: tuple) -> None:
+    members = Conformal(coverage=0.9, thresholds=bounds).prediction_sets(
+        PLAIN.probabilities(scores)
+    )
+    assert members.any(axis=1).all()
+
+
+@given(logits, thresholds)
 def test_a_set_holds_the_most_probable_label_and_those_that_reach_their_threshold(
     scores: np.ndarray, bounds: tuple
 ) -> None:

@@ -164,7 +164,7 @@ def test_the_name_is_the_path_unless_given(tmp_path: Path) -> None:
 # What is too large
 
 
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")  # it is what is refused
 def test_a_decompression_bomb_is_refused_by_its_header() -> None:
     # 65,500 × 65,500 pixels in a file of 70 bytes; the second is between Pillow's own two caps.
     assert refusal(png(65_500, 65_500, 8, 2, b"")).code == "too_large"
@@ -262,7 +262,7 @@ def test_garbage_in_exif_does_not_cost_the_photo(garbage: bytes, order: bytes) -
 @pytest.mark.parametrize(
     "block", [b"Exif\0\0no TIFF at all", b"Exif\0\0", b"Exif\0\0II*\0\xff\xff\xff\xff"]
 )
-@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")
+@pytest.mark.filterwarnings("ignore:Corrupt EXIF data")  # the same
 def test_exif_that_cannot_be_read_does_not_cost_the_photo(block: bytes) -> None:
     for file_format in ("JPEG", "PNG", "WEBP"):
         assert open_photo(encode(checkers(), file_format, exif=block)).size == (30, 20)
