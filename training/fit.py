@@ -64,7 +64,7 @@ def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
     labels = np.array([recipe.labels.index(row.label) for row in rows])
     names = sorted({row.source_label for row in rows})
     source_labels = np.array([names.index(row.source_label) for row in rows])
-    if recipe.method == "distil":
+    if recipe.top_learns_no_condition:
         source_labels[labels < len(recipe.labels) - 1] = UNTOLD
     strata = np.array([row.kind if row.label == OTHER else row.label for row in rows])
     background = sorted(set(strata[labels == len(recipe.labels) - 1]))

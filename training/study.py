@@ -215,21 +215,19 @@ def _with_plain_ones(
     owner = np.concatenate([np.repeat(np.arange(rows), counts), *(n for n, _ in added)])
     augmented = np.ones(len(owner), dtype=bool)
     augmented[known.starts[:-1]] = augmented[len(known.values) :] = False
-    order = np.lexsort((np.arange(len(owner)), augmented, owner))
-    places = np.empty_like(order)
-    places[order] = np.arange(len(order))
+    places = np.argsort(np.lexsort((np.arange(len(owner)), augmented, owner)))
     taught_plain = lessons.taught[known.starts[:-1]]
-    values = np.empty((len(order), *known.values.shape[1:]), known.values.dtype)
-    taught = np.empty((len(order), taught_plain.shape[1]), taught_plain.dtype)
-    end = 0
+    values = np.empty((len(places), *known.values.shape[1:]), known.values.dtype)
+    taught = np.empty((len(places), taught_plain.shape[1]), taught_plain.dtype)
+    done = 0
     # One after another into its place: all of them side by side would take a gigabyte more.
     for views, said in [
         (known.values, lessons.taught),
         *((half, taught_plain[numbers]) for numbers, half in added),
     ]:
-        own = places[end : end + len(views)]
+        own = places[done : done + len(views)]
         values[own], taught[own] = views, said
-        end += len(views)
+        done += len(views)
     return replace(
         lessons,
         activations=Activations(
