@@ -197,6 +197,7 @@ class _Run:
     ) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.fetched = 0
+        self._lost = 0
         self._plan = plan
         self._to = to
         self._fetcher = fetcher
@@ -232,22 +233,27 @@ class _Run:
             except BaseException:
                 self._fetcher.stop.set()
                 pool.shutdown(cancel_futures=True)
+                for future in waiting:  # some arrived while the rest was called off
+                    if not future.cancelled() and future.exception() is None:
+                        self._note(*future.result())
                 raise
 
     def _collect(
         self, waiting: set[Future[tuple[Outcome, bool]]], progress: Progress, task: TaskID
     ) -> set[Future[tuple[Outcome, bool]]]:
         finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        lost = 0
         for future in finished:
-            outcome, is_new = future.result()
-            self.outcomes[outcome.file] = outcome
-            self.fetched += is_new
-            lost += outcome.status != "done"
-            self._journal.write(outcome)
-        before = progress.tasks[task].fields["lost"]
-        progress.update(task, completed=len(self.outcomes), lost=before + lost)
+            self._note(*future.result())
+        progress.update(task, completed=len(self.outcomes), lost=self._lost)
         return waiting
+
+    def _note(self, outcome: Outcome, is_new: bool) -> None:
+        if outcome.file in self.outcomes:
+            return
+        self.outcomes[outcome.file] = outcome
+        self.fetched += is_new
+        self._lost += outcome.status != "done"
+        self._journal.write(outcome)
 
     def _one(self, item: Item) -> tuple[Outcome, bool]:
         """What becomes of one file, and whether it was fetched now."""
