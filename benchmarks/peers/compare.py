@@ -40,14 +40,17 @@ from training.study import make_predictions
 HERE: Final = Path(__file__).parent
 OURS: Final = "calcinosis"
 PEERS: Final = {
-    "fastai": "fastai_vision",
-    "torchvision": "torchvision_reference",
-    "timm": "timm_defaults",
-    "huggingface": "huggingface_trainer",
-    "autogluon": "autogluon_multimodal",
-    "logistic-regression": "logistic_regression",
-    "nearest-neighbours": "nearest_neighbours",
+    "fastai": ["fastai_vision"],
+    "torchvision": ["torchvision_reference"],
+    "timm": ["timm_defaults"],
+    "timm-bfloat16": ["timm_defaults", "--bfloat16"],
+    "huggingface": ["huggingface_trainer"],
+    "huggingface-bfloat16": ["huggingface_trainer", "--bfloat16"],
+    "autogluon": ["autogluon_multimodal"],
+    "logistic-regression": ["logistic_regression"],
+    "nearest-neighbours": ["nearest_neighbours"],
 }
+"""The script of each, and its options."""
 FIGURES: Final = (
     "balanced_accuracy",
     "three_way_balanced_accuracy",
@@ -156,6 +159,7 @@ def run_peer(
         return
     folder.mkdir(parents=True, exist_ok=True)
     top = root.resolve()
+    script, *options = PEERS[name]
     write_csv(
         folder / "train.csv",
         ["path", "label"],
@@ -165,9 +169,9 @@ def run_peer(
         folder / "test.csv", ["path"], [[str(top / row.file)] for row in rows if row.fold == fold]
     )
     command = [
-        python, "-m", f"benchmarks.peers.{PEERS[name]}", "--train", str(folder / "train.csv"),
+        python, "-m", f"benchmarks.peers.{script}", "--train", str(folder / "train.csv"),
         "--test", str(folder / "test.csv"), "--labels", *LABELS, "--weights", str(weights),
-        "--minutes", str(minutes), "--out", str(folder / "answer.csv"),
+        "--minutes", str(minutes), "--out", str(folder / "answer.csv"), *options,
     ]  # fmt: skip
     print(f"{name}, fold {fold}", flush=True)
     measured = watch(command, folder / "log.txt", limit_minutes=_GRACE + minutes * _LATE)
@@ -285,8 +289,9 @@ def lines_of(name: str) -> int:
     """Lines of code that a user writes: no blank ones, no comments, no docstring."""
     if name == OURS:
         return 1  # the command
-    text = (HERE / f"{PEERS[name]}.py").read_text(encoding="utf-8")
-    if PEERS[name] in ("logistic_regression", "nearest_neighbours"):
+    script = PEERS[name][0]
+    text = (HERE / f"{script}.py").read_text(encoding="utf-8")
+    if script in ("logistic_regression", "nearest_neighbours"):
         text += (HERE / "features.py").read_text(encoding="utf-8")
     used: set[int] = set()
     for node in ast.walk(ast.parse(text)):

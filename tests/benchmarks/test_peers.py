@@ -113,8 +113,8 @@ def test_what_a_command_took_is_measured(tmp_path: Path) -> None:
 
 
 def test_every_peer_has_a_script_and_its_lines_are_counted(tmp_path: Path) -> None:
-    for name, module in compare.PEERS.items():
-        assert (compare.HERE / f"{module}.py").exists()
+    for name, (script, *_) in compare.PEERS.items():
+        assert (compare.HERE / f"{script}.py").exists()
         assert 10 < compare.lines_of(name) < 90, name
 
 
