@@ -54,7 +54,6 @@ if __name__ == "__main__":
             save_strategy="no",
             report_to="none",
             use_cpu=True,
-            bf16=task.bfloat16,
             dataloader_num_workers=1,
         )
         trainer = Trainer(
