@@ -16,7 +16,10 @@ test: $(VENV)/.installed-dev ## make the environment with the development extra 
 	@$(BIN)/python -m pytest
 
 lint: $(VENV)/.installed-dev ## check style and types
-	@$(BIN)/ruff check . && $(BIN)/ruff format --check . && $(BIN)/mypy
+	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
+	@rm -rf build/types && mkdir -p build/types/calcinosis
+	@ln -s $(foreach room,__init__.py __main__.py,$(CURDIR)/calcinosis/$(room)) $(foreach room,bulk cli common data model page training,$(CURDIR)/$(room)) build/types/calcinosis
+	@$(BIN)/mypy
 
 format: $(VENV)/.installed-dev ## let ruff put the code in order
 	@$(BIN)/ruff check --fix . && $(BIN)/ruff format .

@@ -15,11 +15,11 @@ import time
 from collections import Counter
 from pathlib import Path
 
+from calcinosis.model.heic import can_decode
+from calcinosis.model.predictor import Reader
+from calcinosis.page.server import Answers
 from PIL import Image
 
-from app import Answers
-from model.heic import can_decode
-from model.reader import Reader
 from tests.drawings import draw, encode, write_tiny_checkpoint
 
 

@@ -17,18 +17,17 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
+from calcinosis.data.synthetic import draw
+from calcinosis.model.config import SHIPPED
+from calcinosis.model.labels import LABELS
+from calcinosis.model.predictor import Reader
 from gradio_client import Client
 from PIL import Image
-
-from data.drawn import draw
-from model.config import SHIPPED
-from model.labels import LABELS
-from model.reader import Reader
 
 
 def serve_demo(checkpoint: Path, port: int) -> None:
     """The demo with no limit on how often one address asks."""
-    import app
+    from calcinosis.page import server as app
 
     page = app.build_app(Reader(checkpoint, threads=1, any_picture=True))
     app.launch(page, server_port=port, readings_per_minute=1e9, quiet=True)

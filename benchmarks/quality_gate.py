@@ -31,13 +31,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from calcinosis.data.manifest import Row, read_manifest
+from calcinosis.model.labels import LABELS
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
+from calcinosis.model.quality import find_problem
 from PIL import Image, ImageDraw, ImageFilter
-
-from data.manifest import Row, read_manifest
-from model.labels import LABELS
-from model.photo import open_photo
-from model.quality import find_problem
-from model.reader import Reader
 
 Degrade = Callable[[Image.Image], Image.Image]
 _SIDES = (260, 192, 128, 96, 64)  # pixels on the shorter side

@@ -24,16 +24,15 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.data.synthetic import draw
+from calcinosis.model import predictor
+from calcinosis.model.config import SHIPPED, load_config
+from calcinosis.model.engine import INPUT, OUTPUTS, cores
+from calcinosis.model.labels import LABELS
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
 from PIL import Image
-
-import model.reader
-from data.drawn import draw
-from data.manifest import read_manifest, resolve
-from model.config import SHIPPED, load_config
-from model.engine import INPUT, OUTPUTS, cores
-from model.labels import LABELS
-from model.photo import open_photo
-from model.reader import Reader
 
 PEER_START: Final = (
     "import torch, timm; from model.checkpoint import load_checkpoint; load_checkpoint()"
@@ -214,11 +213,11 @@ def ask_in_turns(
 def ask_by_stages(reader: Reader, photos: list[Path], repeats: int) -> dict[str, dict[str, float]]:
     """p50 and p95 of what reading a photo consists of, clocked while it is read."""
     stages = {
-        "decode": (model.reader, "open_photo"),
-        "quality": (model.reader, "find_problem"),
+        "decode": (predictor, "open_photo"),
+        "quality": (predictor, "find_problem"),
         "input and network": (reader, "_ask"),
         "network": (reader.engine, "explain"),
-        "decision": (model.reader, "decide"),
+        "decision": (predictor, "decide"),
         "heat map": (reader, "_heat_map"),
     }
     times: dict[str, list[float]] = {name: [] for name in ("all", *stages)}
@@ -285,7 +284,7 @@ def ask_for_many(
 def start_cold(photo: Path, starts: int) -> dict[str, dict[str, float]]:
     """Seconds and peak megabytes of whole processes, in turns; the first turn is not counted."""
     commands = {
-        "calcinosis predict": ["-m", "cli", "predict", str(photo), "--json"],
+        "calcinosis predict": ["-m", "calcinosis", "predict", str(photo), "--json"],
         "import torch, timm; load": ["-c", PEER_START],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}

@@ -9,12 +9,12 @@ import os
 from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
-from bulk.crew import Crew
-from bulk.errors import BulkError
-from bulk.table import claim
+from calcinosis.bulk.table import claim
+from calcinosis.bulk.worker_pool import Crew
+from calcinosis.common.errors import BulkError
 
 if TYPE_CHECKING:
-    from bulk.run import Run
+    from calcinosis.bulk.run import Run
 
 
 class PartReader:
@@ -53,7 +53,7 @@ def read_on_ray(run: "Run", *, workers: int) -> Generator[tuple[int, int], None,
         ) from None
     if not run.left:
         return
-    from model.reader import Reader
+    from calcinosis.model.predictor import Reader
 
     Reader(run.job.checkpoint, prior=run.job.prior)  # what is wrong with it is said here, once
     claim(run.out, run.depends_on)

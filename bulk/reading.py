@@ -5,9 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from data.errors import DataError
-from data.manifest import fetch
-from model.errors import CalcinosisError
+from calcinosis.common.errors import CalcinosisError, DataError
+from calcinosis.data.manifest import fetch
 
 Record = dict[str, Any]
 """What is said of one photo: the columns of `bulk.table`."""
@@ -33,7 +32,7 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         # Here, where the process has been told how many threads to use.
-        from model.reader import Reader
+        from calcinosis.model.predictor import Reader
 
         self._root = job.root
         self._reader = Reader(job.checkpoint, prior=job.prior, threads=1)

@@ -5,11 +5,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final, Literal
 
-from bulk.crew import Crew, Task
-from bulk.errors import BulkError
-from bulk.reading import Job, Record
-from bulk.table import check_claim, claim, digest_of, failed_in, finish, pyarrow, write_part
-from data.listing import Listing, Slice, survey
+from calcinosis.bulk.reading import Job, Record
+from calcinosis.bulk.table import (
+    check_claim,
+    claim,
+    digest_of,
+    failed_in,
+    finish,
+    pyarrow,
+    write_part,
+)
+from calcinosis.bulk.worker_pool import Crew, Task
+from calcinosis.common.errors import BulkError
+from calcinosis.data.manifest_index import Listing, Slice, survey
 
 Engine = Literal["here", "ray"]
 
@@ -49,7 +57,7 @@ class Run:
             BulkError: `workers_end`, `rows_lost` or `not_installed`.
         """
         if engine == "ray":
-            from bulk.on_ray import read_on_ray
+            from calcinosis.bulk.on_ray import read_on_ray
 
             for rows, failed in read_on_ray(self, workers=workers):
                 self.failed += failed

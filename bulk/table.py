@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from bulk.errors import BulkError
-from bulk.reading import Record
-from data.listing import Slice
+from calcinosis.bulk.reading import Record
+from calcinosis.common.errors import BulkError
+from calcinosis.data.manifest_index import Slice
 
 RUN: Final = "_run.json"
 """What the run depends on. Readers of tables pass over names that begin with an underscore."""

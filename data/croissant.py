@@ -1,4 +1,4 @@
-"""The data card as Croissant JSON-LD, for tools that look for data sets: `python -m data.croissant`."""
+"""The data card as Croissant JSON-LD, for tools that look for data sets: `python -m calcinosis.data.croissant`."""
 
 import hashlib
 import json

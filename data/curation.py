@@ -11,7 +11,7 @@ from functools import cache, lru_cache
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from data.errors import DataError
+from calcinosis.common.errors import DataError
 
 TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")

@@ -5,10 +5,9 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from calcinosis.common.errors import DataError
+from calcinosis.data.manifest import Row, fetch
 from torch.utils.data import DataLoader, Dataset, default_collate
-
-from data.errors import DataError
-from data.manifest import Row, fetch
 
 
 class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):

@@ -12,8 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
-from data.errors import DataError, ManifestError
-from data.shards import open_shard, split_name
+from calcinosis.common.errors import DataError, ManifestError
+from calcinosis.data.shards import open_shard, split_name
 
 OTHER: Final = "other"
 """The background label, which every label set of a manifest may hold."""

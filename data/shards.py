@@ -13,7 +13,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any, BinaryIO, Final, Protocol, cast
 
-from data.errors import DataError
+from calcinosis.common.errors import DataError
 
 MOST_MEMBERS: Final = 1_000_000
 """Of one shard; their names are held in memory."""

@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from model.config import SHIPPED
-from training.card import FIGURES
-from training.metrics import find_figure
-from training.wording import plain_name, say_figure
+from calcinosis.model.config import SHIPPED
+from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.report.card import FIGURES
+from calcinosis.training.report.formatting import plain_name, say_figure
 
 README: Final = Path(__file__).parents[1] / "README.md"
 BEGIN: Final = "<!-- figures: written by docs/figures.py -->"

@@ -10,14 +10,13 @@ import sys
 from pathlib import Path
 from typing import Final
 
+from calcinosis.data.synthetic import draw
+from calcinosis.model.config import SHIPPED
+from calcinosis.model.predictor import Reader
+from calcinosis.page import server as demo
+from calcinosis.page.validation_stats import read_record
 from PIL import Image, ImageFilter
 from playwright.sync_api import sync_playwright
-
-import app as demo
-from data.drawn import draw
-from model.config import SHIPPED
-from model.reader import Reader
-from page.record import read_record
 
 PICTURE: Final = Path(__file__).with_name("page.png")
 _VIEW: Final = {"width": 720, "height": 900}

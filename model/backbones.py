@@ -16,11 +16,10 @@ from typing import Any, Final
 
 import timm
 import torch
+from calcinosis.common.errors import BackboneError
+from calcinosis.model.preprocessing import Preprocessing
 from torch import nn
 from torchvision import models
-
-from model.errors import BackboneError
-from model.preprocessing import Preprocessing
 
 _LITE: Final = {
     # architecture: (input size in pixels, module of the package with the weights, its class)

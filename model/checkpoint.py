@@ -1,6 +1,6 @@
 """A checkpoint on disk: a folder with `config.json` and `model.safetensors`, never a pickle.
 
-`model.config` holds what of it can be read without PyTorch, `model.export` what lets it answer without.
+`calcinosis.model.config` holds what of it can be read without PyTorch, `calcinosis.model.export` what lets it answer without.
 """
 
 import json
@@ -8,14 +8,13 @@ import re
 from pathlib import Path
 
 import torch
+from calcinosis.common.errors import BackboneError, CheckpointError
+from calcinosis.model.backbones import build_backbone
+from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, CheckpointConfig, load_config
+from calcinosis.model.network import Network
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
-
-from model.backbones import build_backbone
-from model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, CheckpointConfig, load_config
-from model.errors import BackboneError, CheckpointError
-from model.network import Network
 
 __all__ = [
     "CONFIG",

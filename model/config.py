@@ -3,13 +3,12 @@
 from pathlib import Path
 from typing import Any, Final
 
+from calcinosis.common.errors import CheckpointError
+from calcinosis.model.calibration import Calibration, Conformal, check_prior
+from calcinosis.model.labels import check_labels
+from calcinosis.model.ood import Familiarity
+from calcinosis.model.preprocessing import Preprocessing
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-
-from model.calibration import Calibration, Conformal, check_prior
-from model.errors import CheckpointError
-from model.familiarity import Familiarity
-from model.labels import check_labels
-from model.preprocessing import Preprocessing
 
 SHIPPED: Final = Path(__file__).parent / "weights"
 """The checkpoint that comes with the project."""
@@ -27,7 +26,7 @@ class CheckpointConfig(BaseModel):
         format: version of this layout.
         name: what findings call the checkpoint.
         labels: in the order of the network's outputs; `other` is last.
-        backbone: as `model.backbones` names it.
+        backbone: as `calcinosis.model.backbones` names it.
         kept_from: the backbone's stage from which on its start weights are kept beside the trained ones;
             null where they are not.
         read_from: the backbone's stage whose output the head reads beside those of all later stages, of

@@ -4,10 +4,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from calcinosis.model.config import SHIPPED
+from calcinosis.model.engine import open_engine
 from PIL import Image
-
-from model.config import SHIPPED
-from model.engine import open_engine
 
 
 class Embedder:

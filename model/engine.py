@@ -17,9 +17,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
-
-from model.config import (
+from calcinosis.common.errors import CheckpointError
+from calcinosis.model.config import (
     GRAPH,
     SHIPPED,
     WEIGHTS,
@@ -27,7 +26,7 @@ from model.config import (
     load_config,
     parse_config,
 )
-from model.errors import CheckpointError
+from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
@@ -47,7 +46,7 @@ _SAID_OF_A_FINDING: Final = {
 
 
 class Answer(NamedTuple):
-    """What a network says of n photos; `model.network.Output` in arrays.
+    """What a network says of n photos; `calcinosis.model.network.Output` in arrays.
 
     Attributes:
         logits: (n, labels).
@@ -72,13 +71,12 @@ class TorchEngine:
     """The network in PyTorch, from a checkpoint's folder.
 
     Raises:
-        CheckpointError: as `model.checkpoint.load_checkpoint` does.
+        CheckpointError: as `calcinosis.model.checkpoint.load_checkpoint` does.
     """
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         import torch
-
-        from model.checkpoint import load_checkpoint
+        from calcinosis.model.checkpoint import load_checkpoint
 
         if threads:
             torch.set_num_threads(threads)

@@ -15,13 +15,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from calcinosis.common.errors import CheckpointError
+from calcinosis.model.checkpoint import load_checkpoint, stored_names
+from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
+from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxEngine, digest
+from calcinosis.model.network import Network
 from torch import nn
-
-from model.checkpoint import load_checkpoint, stored_names
-from model.config import GRAPH, WEIGHTS, CheckpointConfig
-from model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxEngine, digest
-from model.errors import CheckpointError
-from model.network import Network
 
 TOLERANCE: Final = 1e-4
 _OPSET: Final = 18

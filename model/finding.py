@@ -6,11 +6,10 @@ from types import MappingProxyType
 from typing import Any, Literal
 
 import numpy as np
+from calcinosis.model.labels import OTHER, conditions
+from calcinosis.model.quality import Problem
+from calcinosis.model.words import Words, words
 from numpy.typing import NDArray
-
-from model.labels import OTHER, conditions
-from model.quality import Problem
-from model.words import Words, words
 
 Outcome = Literal["retake", "out_of_scope", "uncertain", "suggestive"]
 OUTCOMES: tuple[Outcome, ...] = ("retake", "out_of_scope", "uncertain", "suggestive")

@@ -82,9 +82,8 @@ def decode(content: bytes, *, max_pixels: int) -> Image.Image:
 def _main() -> None:
     """What runs in the process of its own: a file comes in, its pixels go out."""
     _bound_memory()
+    from calcinosis.model.photo import as_photo
     from pillow_heif import register_heif_opener
-
-    from model.photo import as_photo
 
     register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
     with Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=("HEIF",)) as picture:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from calcinosis.model.backbones import Backbone
 from torch import nn
 from torch.nn import functional
-
-from model.backbones import Backbone
 
 
 class Output(NamedTuple):

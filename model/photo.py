@@ -10,10 +10,9 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from calcinosis.common.errors import PhotoError
+from calcinosis.model import heic
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
-
-from model import heic
-from model.errors import PhotoError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 MAX_BYTES: Final = 30 * 1024 * 1024

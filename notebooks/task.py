@@ -7,12 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.pyplot as plt
-
-from data.drawn import draw_flawed_set
-from data.manifest import Row, read_manifest, resolve
-from data.splits import assign_folds
-from model.photo import open_photo
-from training.recipe import Recipe, load_recipe
+from calcinosis.data.manifest import Row, read_manifest, resolve
+from calcinosis.data.splits import assign_folds
+from calcinosis.data.synthetic import draw_flawed_set
+from calcinosis.model.photo import open_photo
+from calcinosis.training.recipe import Recipe, load_recipe
 
 HERE: Final = Path(__file__).parent
 

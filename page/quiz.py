@@ -5,13 +5,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from calcinosis.common.errors import PhotoError
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
+from calcinosis.model.words import words
+from calcinosis.page import sections as views
 from PIL import Image
-
-from model.errors import PhotoError
-from model.photo import open_photo
-from model.reader import Reader
-from model.words import words
-from page import views
 
 _TRIES: Final = 20  # photographs that may be broken in a row before the quiz gives up
 

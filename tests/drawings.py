@@ -5,15 +5,14 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from calcinosis.data.synthetic import draw as draw
+from calcinosis.model.backbones import build_backbone
+from calcinosis.model.calibration import Calibration, Conformal
+from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.labels import LABELS
+from calcinosis.model.network import Network
+from calcinosis.model.preprocessing import Preprocessing
 from PIL import Image
-
-from data.drawn import draw as draw
-from model.backbones import build_backbone
-from model.calibration import Calibration, Conformal
-from model.checkpoint import CheckpointConfig, save_checkpoint
-from model.labels import LABELS
-from model.network import Network
-from model.preprocessing import Preprocessing
 
 TINY_BACKBONE: Final = "timm:test_efficientnet"  # 0.1 million parameters
 _RIDGE: Final = 0.1

@@ -4,16 +4,15 @@ import json
 from pathlib import Path
 
 import pytest
+from calcinosis.cli.main import app
+from calcinosis.data.synthetic import draw_set
+from calcinosis.model.predictor import Reader
+from calcinosis.model.words import languages
+from calcinosis.page import sections as views
+from calcinosis.page import server as demo
+from calcinosis.page.validation_stats import read_record
 from PIL import Image
 from typer.testing import CliRunner
-
-import app as demo
-from cli import app
-from data.drawn import draw_set
-from model.reader import Reader
-from model.words import languages
-from page import views
-from page.record import read_record
 
 LABELS = ("xanthelasma", "syringoma", "milium", "other")
 RECIPE = """

@@ -6,15 +6,15 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+from calcinosis.data.croissant import POOL
+from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.model.checkpoint import SHIPPED, load_checkpoint
+from calcinosis.model.labels import LABELS
+from calcinosis.model.predictor import Reader
+from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.predictions import read_predictions
 
-from data.croissant import POOL
-from data.manifest import read_manifest, resolve
-from model.checkpoint import SHIPPED, load_checkpoint
-from model.labels import LABELS
-from model.reader import Reader
 from tests.drawings import draw
-from training.metrics import compute_metrics
-from training.predictions import read_predictions
 
 PHOTOS = os.environ.get("CALCINOSIS_PHOTOS")
 MEGABYTES = sum(path.stat().st_size for path in SHIPPED.iterdir()) / 1e6

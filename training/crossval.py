@@ -4,21 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from data.manifest import Row, check_files
-from data.splits import leave_one_source_out
-from training.fit import Report
-from training.hardware import Hardware
-from training.held_out import cross_predictions, fold_readouts, held_out_logits
-from training.learning_curve import judge_with_fewer_patients
-from training.log import tensorboard_is_installed
-from training.metrics import compute_metrics
-from training.predictions import Predictions, write_predictions
-from training.recipe import Recipe
-from training.report import write_report
-from training.robustness import judge_left_out_sources, judge_watermark
-from training.runs import claim_folder
-from training.storage import naming_a_full_disk, write_json
-from training.study import Floats, Study, prepare
+from calcinosis.common.files import naming_a_full_disk, write_json
+from calcinosis.data.manifest import Row, check_files
+from calcinosis.data.splits import leave_one_source_out
+from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.out_of_fold import (
+    cross_predictions,
+    fold_readouts,
+    held_out_logits,
+)
+from calcinosis.training.evaluate.predictions import Predictions, write_predictions
+from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.finetune import Report
+from calcinosis.training.fit.log import tensorboard_is_installed
+from calcinosis.training.fit.prepare import Floats, Study, prepare
+from calcinosis.training.recipe import Recipe
+from calcinosis.training.report.sections import write_report
+from calcinosis.training.robustness.learning_curve import judge_with_fewer_patients
+from calcinosis.training.robustness.source_shift import judge_left_out_sources, judge_watermark
+from calcinosis.training.run_dir import claim_folder
 
 
 def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:

@@ -5,12 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Literal
 
+from calcinosis.common.errors import TrainingError
+from calcinosis.model.labels import LABELS, OTHER, check_labels
+from calcinosis.training.fit.augment import Augmentation
+from calcinosis.training.fit.heads import HeadName, TopHeadName
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-
-from model.labels import LABELS, OTHER, check_labels
-from training.errors import TrainingError
-from training.heads import HeadName, TopHeadName
-from training.views import Augmentation
 
 
 class Recipe(BaseModel):
@@ -19,14 +18,14 @@ class Recipe(BaseModel):
     Attributes:
         name: what the checkpoint is called.
         labels: the label set, ending with `other`.
-        backbone: as `model.backbones` names it.
+        backbone: as `calcinosis.model.backbones` names it.
         pretrained: begin from the backbone's ImageNet weights.
         input_size: side of the network's input in pixels; the backbone's own unless given.
         method: `probe`, linear heads on frozen features; `finetune`, which begins from a logistic
             regression on them and then trains what is not frozen to name the labels (LP-FT: Kumar et al.
             2022, arXiv:2202.10054); `distil`, which trains it to foretell what the teacher says of each view
             instead (Beyer et al. 2022, arXiv:2106.05237), and then fits linear heads to it.
-        heads: the linear heads on frozen features, as `training.heads` names them; those and what was
+        heads: the linear heads on frozen features, as `calcinosis.training.fit.heads` names them; those and what was
             trained are blended. Training may do without.
         top_heads: of `distil`, those on what was trained: `foretold` reads what it foretells of the teacher,
             `logistic` what it foretells from.

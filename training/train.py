@@ -9,21 +9,20 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-
-from data.manifest import Row
-from model.checkpoint import CheckpointConfig, save_checkpoint
-from model.familiarity import Familiarity
-from training.calibrate import fit_familiarity
-from training.card import write_card
-from training.crossval import cross_validate
-from training.fit import Report
-from training.foreign import judge_foreign, read_off_topic
-from training.hardware import Hardware
-from training.parts import Fitted, assemble, fit
-from training.recipe import Recipe
-from training.runs import manifest_digest
-from training.storage import naming_a_full_disk, write_json
-from training.study import Study, fit_readout
+from calcinosis.common.files import naming_a_full_disk, write_json
+from calcinosis.data.manifest import Row
+from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.ood import Familiarity
+from calcinosis.training.crossval import cross_validate
+from calcinosis.training.evaluate.calibrate import fit_familiarity
+from calcinosis.training.fit.base_learners import Fitted, assemble, fit
+from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.finetune import Report
+from calcinosis.training.fit.prepare import Study, fit_readout
+from calcinosis.training.recipe import Recipe
+from calcinosis.training.report.card import write_card
+from calcinosis.training.robustness.ood import judge_foreign, read_off_topic
+from calcinosis.training.run_dir import manifest_digest
 
 FAMILIAR: Final = 0.99
 """Share of held-out photos that count as familiar."""

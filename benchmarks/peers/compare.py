@@ -1,6 +1,6 @@
 """Runs every peer on the same folds with the same budget of time, and writes one table.
 
-    python -m benchmarks.peers.compare --manifest data/curated/pool.csv --root photos --out runs/peers \
+    python -m calcinosis.benchmarks.peers.compare --manifest data/curated/pool.csv --root photos --out runs/peers \
         --minutes 8 --folds 0 1
 
 Minutes are those of a machine that does nothing else: processor time, divided by the number of cores. Started
@@ -26,16 +26,23 @@ from typing import Any, Final
 
 import numpy as np
 import psutil
+from calcinosis.benchmarks.peers.task import ARCHITECTURE, CORES
+from calcinosis.common.files import write_json
+from calcinosis.data.manifest import Row, read_manifest
+from calcinosis.model.backbones import lite_weights
+from calcinosis.model.labels import LABELS
+from calcinosis.training.evaluate.metrics.registry import (
+    compute_metrics,
+    find_figure,
+    paired_difference,
+)
+from calcinosis.training.evaluate.predictions import (
+    Predictions,
+    read_predictions,
+    write_predictions,
+)
+from calcinosis.training.fit.prepare import make_predictions
 from safetensors.torch import save_file
-
-from benchmarks.peers.task import ARCHITECTURE, CORES
-from data.manifest import Row, read_manifest
-from model.backbones import lite_weights
-from model.labels import LABELS
-from training.metrics import compute_metrics, find_figure, paired_difference
-from training.predictions import Predictions, read_predictions, write_predictions
-from training.storage import write_json
-from training.study import make_predictions
 
 HERE: Final = Path(__file__).parent
 OURS: Final = "calcinosis"
@@ -121,7 +128,7 @@ def cross_validate(manifest: Path, root: Path, recipe: Path, out: Path) -> None:
     if (out / "ran.json").exists():
         return
     command = [
-        sys.executable, "-m", "cli", "crossval", "--manifest", str(manifest), "--root", str(root),
+        sys.executable, "-m", "calcinosis", "crossval", "--manifest", str(manifest), "--root", str(root),
         "--config", str(recipe), "--out", str(out / "run"), "--no-watermark", "--resume",
     ]  # fmt: skip
     out.mkdir(parents=True, exist_ok=True)
@@ -168,7 +175,7 @@ def run_peer(
         folder / "test.csv", ["path"], [[str(top / row.file)] for row in rows if row.fold == fold]
     )
     command = [
-        python, "-m", f"benchmarks.peers.{script}", "--train", str(folder / "train.csv"),
+        python, "-m", f"calcinosis.benchmarks.peers.{script}", "--train", str(folder / "train.csv"),
         "--test", str(folder / "test.csv"), "--labels", *LABELS, "--weights", str(weights),
         "--minutes", str(minutes), "--out", str(folder / "answer.csv"), *options,
     ]  # fmt: skip

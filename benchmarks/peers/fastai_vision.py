@@ -1,6 +1,7 @@
 """fastai: `vision_learner` and `fine_tune`, as in its computer vision tutorial."""
 
 import pandas as pd
+from calcinosis.benchmarks.peers.task import ARCHITECTURE, BATCH, SIZE, read_task
 from fastai.vision.all import (
     ImageDataLoaders,
     Resize,
@@ -8,8 +9,6 @@ from fastai.vision.all import (
     error_rate,
     vision_learner,
 )
-
-from benchmarks.peers.task import ARCHITECTURE, BATCH, SIZE, read_task
 
 task = read_task()
 photos = ImageDataLoaders.from_df(

@@ -5,10 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 import timm
 import torch
+from calcinosis.benchmarks.peers.task import BATCH, Task
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
-
-from benchmarks.peers.task import BATCH, Task
 
 
 class Photos(Dataset):

@@ -1,11 +1,10 @@
 """scikit-learn: logistic regression with its defaults on standardised features of the frozen network."""
 
+from calcinosis.benchmarks.peers.features import features
+from calcinosis.benchmarks.peers.task import read_task
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-
-from benchmarks.peers.features import features
-from benchmarks.peers.task import read_task
 
 if __name__ == "__main__":
     task = read_task()

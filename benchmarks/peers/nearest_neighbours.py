@@ -1,9 +1,8 @@
 """scikit-learn: the five nearest neighbours among features of the frozen network."""
 
+from calcinosis.benchmarks.peers.features import features
+from calcinosis.benchmarks.peers.task import read_task
 from sklearn.neighbors import KNeighborsClassifier
-
-from benchmarks.peers.features import features
-from benchmarks.peers.task import read_task
 
 if __name__ == "__main__":
     task = read_task()

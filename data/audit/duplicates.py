@@ -15,13 +15,18 @@ from typing import Final
 
 import cv2
 import numpy as np
+from calcinosis.data.audit.alignment import (
+    FEWEST_MATCHES,
+    Sight,
+    agreement_of_frames,
+    align,
+    look_at,
+)
+from calcinosis.data.audit.scan import TURNS, Look
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
 from threadpoolctl import threadpool_limits
-
-from data.audit.alignment import FEWEST_MATCHES, Sight, agreement_of_frames, align, look_at
-from data.audit.scan import TURNS, Look
 
 THRESHOLD: Final = 0.8
 """Agreement from which two photos count as one picture; see `tests/data/test_audit_duplicates.py`,

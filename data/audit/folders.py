@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from data.curation import Taxonomy, default_taxonomy, url_folder, words
-from data.manifest import OTHER, Row
+from calcinosis.data.curation import Taxonomy, default_taxonomy, url_folder, words
+from calcinosis.data.manifest import OTHER, Row
 
 _LABELS_OF_A_HEAP: Final = 20
 """A link's folder with photos of more labels than this is a heap and names no condition."""

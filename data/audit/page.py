@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from calcinosis.data.audit.scan import Look
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
-
-from data.audit.scan import Look
 
 THUMBNAIL_SIDE: Final = 160
 SHOWN_OF_A_KIND: Final = 60

@@ -10,17 +10,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from data.audit import duplicates as copies
-from data.audit import off_topic
-from data.audit.confounding import Box, confounding
-from data.audit.duplicates import Pair, exact_duplicates, near_duplicates
-from data.audit.folders import folder_mismatches
-from data.audit.page import page
-from data.audit.scan import Embed, GreyPictures, Look, OpenPhoto, scan
-from data.audit.watermarks import Mark, Sighting, find_marks
-from data.errors import DataError
-from data.manifest import Row, check_files
-from data.splits import join_groups
+from calcinosis.common.errors import DataError
+from calcinosis.data.audit import duplicates as copies
+from calcinosis.data.audit import off_topic
+from calcinosis.data.audit.confounding import Box, confounding
+from calcinosis.data.audit.duplicates import Pair, exact_duplicates, near_duplicates
+from calcinosis.data.audit.folders import folder_mismatches
+from calcinosis.data.audit.page import page
+from calcinosis.data.audit.scan import Embed, GreyPictures, Look, OpenPhoto, scan
+from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
+from calcinosis.data.manifest import Row, check_files
+from calcinosis.data.splits import join_groups
 
 KINDS: Final = {
     "unreadable": "No photo could be made of the file. Fetch it again, or remove its row.",

@@ -10,10 +10,9 @@ from typing import Any, Final
 
 import imagehash
 import numpy as np
+from calcinosis.data.manifest import Row, resolve
 from numpy.typing import NDArray
 from PIL import Image
-
-from data.manifest import Row, resolve
 
 OpenPhoto = Callable[[Path], Image.Image]
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]

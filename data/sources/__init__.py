@@ -6,9 +6,18 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
 
-from data.errors import DataError
-from data.sources import ddi, dermnet, fitzpatrick17k, folders, isic, pad_ufes_20, scin, sd198
-from data.sources.building import BuildResult, LeftOut, write_build
+from calcinosis.common.errors import DataError
+from calcinosis.data.sources import (
+    ddi,
+    dermnet,
+    fitzpatrick17k,
+    folders,
+    isic,
+    pad_ufes_20,
+    scin,
+    sd198,
+)
+from calcinosis.data.sources.building import BuildResult, LeftOut, write_build
 
 ADAPTERS: Mapping[str, Callable[[Path], BuildResult]] = MappingProxyType(
     {

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from data.curation import Decision, Taxonomy, default_taxonomy
-from data.errors import DataError
-from data.manifest import Row, write_manifest
+from calcinosis.common.errors import DataError
+from calcinosis.data.curation import Decision, Taxonomy, default_taxonomy
+from calcinosis.data.manifest import Row, write_manifest
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _NAMED_IN_A_NOTE = 8

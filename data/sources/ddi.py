@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.sources.building import BuildResult, Candidate, PhotoIndex, curate
-from data.sources.tables import find_table, read_table
+from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate
+from calcinosis.data.sources.tables import find_table, read_table
 
 TABLE = "ddi_metadata.csv"
 LICENCE = "Stanford research use agreement"

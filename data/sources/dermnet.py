@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from data.sources.building import BuildResult, PhotoIndex, curate
-from data.sources.folders import by_last_folder
+from calcinosis.data.sources.building import BuildResult, PhotoIndex, curate
+from calcinosis.data.sources.folders import by_last_folder
 
 LICENCE = "CC BY-NC-ND 3.0 NZ"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.curation import url_folder
-from data.sources.building import BuildResult, Candidate, PhotoIndex, curate, fitzpatrick
-from data.sources.tables import find_table, read_table
+from calcinosis.data.curation import url_folder
+from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate, fitzpatrick
+from calcinosis.data.sources.tables import find_table, read_table
 
 TABLE = "fitzpatrick17k.csv"
 # The cleaned list under the name that its authors gave it, or a shorter one.

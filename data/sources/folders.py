@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
-from data.sources.building import BuildResult, Candidate, PhotoIndex, curate
+from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate
 
 # What DermNet adds to a picture's name when it serves it with its mark or in another size.
 _SERVED_AS = re.compile(r"__\w+$")

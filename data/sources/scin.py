@@ -6,9 +6,16 @@ import ast
 from collections.abc import Iterator
 from pathlib import Path
 
-from data.errors import DataError
-from data.sources.building import BuildResult, Candidate, PhotoIndex, curate, fitzpatrick, monk
-from data.sources.tables import find_table, read_table
+from calcinosis.common.errors import DataError
+from calcinosis.data.sources.building import (
+    BuildResult,
+    Candidate,
+    PhotoIndex,
+    curate,
+    fitzpatrick,
+    monk,
+)
+from calcinosis.data.sources.tables import find_table, read_table
 
 CASES = "scin_cases.csv"
 LABELS = "scin_labels.csv"

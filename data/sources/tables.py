@@ -7,7 +7,7 @@ import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from data.errors import DataError
+from calcinosis.common.errors import DataError
 
 _DELIMITERS = ",;\t"
 

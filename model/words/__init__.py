@@ -6,7 +6,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
-from model.labels import LABELS
+from calcinosis.model.labels import LABELS
 
 _TABLES: Final = Path(__file__).parent
 

@@ -10,14 +10,15 @@ import pytest
 
 pytest.importorskip("psutil", reason="the comparison needs the extra bench")
 
-from benchmarks.peers import compare
-from benchmarks.peers.task import Task
-from data.manifest import write_manifest
-from data.splits import assign_folds
-from model.labels import LABELS
+from calcinosis.benchmarks.peers import compare
+from calcinosis.benchmarks.peers.task import Task
+from calcinosis.data.manifest import write_manifest
+from calcinosis.data.splits import assign_folds
+from calcinosis.model.labels import LABELS
+from calcinosis.training.evaluate.predictions import write_predictions
+from calcinosis.training.fit.prepare import make_predictions
+
 from tests.training.drawn_sets import draw_set
-from training.predictions import write_predictions
-from training.study import make_predictions
 
 
 def task(folder: Path, test: list[str]) -> Task:

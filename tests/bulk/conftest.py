@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calcinosis.common.errors import CheckpointError
+from calcinosis.model.export import write_graph
+from calcinosis.model.labels import LABELS
+from calcinosis.model.predictor import Reader
 
-from model.errors import CheckpointError
-from model.export import write_graph
-from model.labels import LABELS
-from model.reader import Reader
 from tests.drawings import draw, encode
 
 PHOTOS = 36

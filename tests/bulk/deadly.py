@@ -3,15 +3,15 @@
 import os
 import signal
 
-from bulk import crew
-from bulk.reading import Record
+from calcinosis.bulk import worker_pool as crew
+from calcinosis.bulk.reading import Record
 
 NAME = "deadly.png"
 _read = crew._read
 
 
 def read(first: int, files: list[str]) -> list[Record]:
-    """As `bulk.crew` reads, until the deadly photo."""
+    """As `calcinosis.bulk.worker_pool` reads, until the deadly photo."""
     if NAME in files:
         os.kill(os.getpid(), signal.SIGKILL)
     return _read(first, files)

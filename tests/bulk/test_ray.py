@@ -13,8 +13,9 @@ if not Path("/proc").is_dir():
     pytest.skip("finds the worker that it kills in /proc", allow_module_level=True)
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed: it comes with the extra scale")
 
-from bulk.reading import Job  # noqa: E402 - not where Ray is missing
-from bulk.run import open_run  # noqa: E402
+from calcinosis.bulk.reading import Job  # noqa: E402 - not where Ray is missing
+from calcinosis.bulk.run import open_run  # noqa: E402
+
 from tests.bulk.conftest import BAD  # noqa: E402
 from tests.bulk.test_run import check, table  # noqa: E402
 

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from calcinosis.bulk import worker_pool as crew
+from calcinosis.bulk.reading import Job
+from calcinosis.bulk.run import open_run
+from calcinosis.bulk.table import FINISHED
+from calcinosis.bulk.worker_pool import Crew, Task
+from calcinosis.common.errors import BulkError, CheckpointError
 
-from bulk import crew
-from bulk.crew import Crew, Task
-from bulk.errors import BulkError
-from bulk.reading import Job
-from bulk.run import open_run
-from bulk.table import FINISHED
-from model.errors import CheckpointError
 from tests.bulk import deadly
 from tests.bulk.conftest import BAD
 
@@ -89,8 +88,8 @@ def test_a_killed_run_leaves_no_worker_and_goes_on(
     program = """if __name__ == "__main__":
         import sys
         from pathlib import Path
-        from bulk.reading import Job
-        from bulk.run import open_run
+        from calcinosis.bulk.reading import Job
+        from calcinosis.bulk.run import open_run
 
         photos, checkpoint, out = map(Path, sys.argv[1:])
         run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)

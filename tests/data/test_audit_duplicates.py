@@ -4,10 +4,8 @@ import io
 
 import numpy as np
 import pytest
-from PIL import Image, ImageEnhance, ImageOps
-
-from data.audit.alignment import align, look_at, mirror
-from data.audit.duplicates import (
+from calcinosis.data.audit.alignment import align, look_at, mirror
+from calcinosis.data.audit.duplicates import (
     HASH_BITS,
     THRESHOLD,
     Pair,
@@ -16,7 +14,9 @@ from data.audit.duplicates import (
     exact_duplicates,
     near_duplicates,
 )
-from data.audit.scan import TURNS, Look, perceptual_hashes
+from calcinosis.data.audit.scan import TURNS, Look, perceptual_hashes
+from PIL import Image, ImageEnhance, ImageOps
+
 from tests.data.drawing import cropped, embed, saved, skin, stamped
 
 

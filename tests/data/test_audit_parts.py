@@ -4,14 +4,14 @@ import io
 
 import numpy as np
 import pytest
+from calcinosis.data.audit.confounding import confounding, merged, source_alone, told_from
+from calcinosis.data.audit.folders import folder_mismatches
+from calcinosis.data.audit.off_topic import THRESHOLD, off_topic_scores, warmth
+from calcinosis.data.audit.scan import Look
+from calcinosis.data.manifest import Row
 from PIL import Image
 from sklearn.metrics import roc_auc_score
 
-from data.audit.confounding import confounding, merged, source_alone, told_from
-from data.audit.folders import folder_mismatches
-from data.audit.off_topic import THRESHOLD, off_topic_scores, warmth
-from data.audit.scan import Look
-from data.manifest import Row
 from tests.data.drawing import embed, skin, slide, stamped, x_ray
 
 

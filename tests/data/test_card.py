@@ -5,10 +5,9 @@ import json
 
 import mlcroissant
 import pytest
-
-from data.croissant import CARD, POOL, describe
-from data.manifest import leave_out, read_manifest
-from data.splits import check_folds
+from calcinosis.data.croissant import CARD, POOL, describe
+from calcinosis.data.manifest import leave_out, read_manifest
+from calcinosis.data.splits import check_folds
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 EXCLUDED = POOL.with_name("excluded.csv")
@@ -28,7 +27,7 @@ def test_the_card_is_valid_croissant_and_reads_the_list():
 
 
 def test_the_card_is_of_this_list():
-    """If this fails, the list has changed: run `python -m data.croissant`."""
+    """If this fails, the list has changed: run `python -m calcinosis.data.croissant`."""
     assert json.loads(CARD.read_text(encoding="utf-8")) == describe()
 
 

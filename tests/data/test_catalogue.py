@@ -1,10 +1,9 @@
 """A researcher can trust what the catalogue promises."""
 
 import pytest
-
-from data.catalogue import find_set, list_sets, shown
-from data.errors import DataError
-from data.sources import ADAPTERS
+from calcinosis.common.errors import DataError
+from calcinosis.data.catalogue import find_set, list_sets, shown
+from calcinosis.data.sources import ADAPTERS
 
 
 def test_every_set_that_the_catalogue_says_can_be_built_has_an_adapter() -> None:

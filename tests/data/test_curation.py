@@ -4,10 +4,9 @@ import csv
 from pathlib import Path
 
 import pytest
-
-from data.croissant import POOL
-from data.curation import LABELS, Taxonomy, default_taxonomy, url_folder, words
-from data.errors import DataError
+from calcinosis.common.errors import DataError
+from calcinosis.data.croissant import POOL
+from calcinosis.data.curation import LABELS, Taxonomy, default_taxonomy, url_folder, words
 
 TABLE = default_taxonomy()
 

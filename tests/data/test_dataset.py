@@ -4,13 +4,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from calcinosis.common.errors import DataError, ManifestError
+from calcinosis.data.dataset import PhotoDataset
+from calcinosis.data.manifest import Row
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
-
-from data.dataset import PhotoDataset
-from data.errors import DataError, ManifestError
-from data.manifest import Row
 
 LABELS = ("milium", "other")
 

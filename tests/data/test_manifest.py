@@ -5,12 +5,18 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from calcinosis.common.errors import ManifestError
+from calcinosis.data.croissant import POOL
+from calcinosis.data.manifest import (
+    Row,
+    check_files,
+    leave_out,
+    read_manifest,
+    resolve,
+    write_manifest,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-
-from data.croissant import POOL
-from data.errors import ManifestError
-from data.manifest import Row, check_files, leave_out, read_manifest, resolve, write_manifest
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 HEADER = "file,label,source,group\n"

@@ -5,11 +5,10 @@ import tarfile
 from pathlib import Path
 
 import pytest
-
-from data import shards
-from data.errors import DataError, ManifestError
-from data.manifest import Row, check_files, fetch, place_of
-from data.shards import open_shard
+from calcinosis.common.errors import DataError, ManifestError
+from calcinosis.data import shards
+from calcinosis.data.manifest import Row, check_files, fetch, place_of
+from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}
 

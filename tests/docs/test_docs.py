@@ -4,9 +4,9 @@ import re
 import tomllib
 
 import yaml
+from calcinosis.training.evaluate.metrics.registry import find_figure
 
 from docs.figures import BEGIN, END, README, read_metrics, summary, with_figures
-from training.metrics import find_figure
 
 ROOT = README.parent
 

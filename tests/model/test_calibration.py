@@ -4,12 +4,11 @@ import math
 
 import numpy as np
 import pytest
+from calcinosis.model.calibration import Calibration, Conformal, check_prior
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
-
-from model.calibration import Calibration, Conformal, check_prior
 
 LABELS = 4
 PLAIN = Calibration(temperature=1.0, bias=(0.0,) * LABELS)

@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 import torch
+from calcinosis.common.errors import CheckpointError
+from calcinosis.model.checkpoint import (
+    CONFIG,
+    WEIGHTS,
+    load_checkpoint,
+    load_config,
+    save_checkpoint,
+)
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import CONFIG, WEIGHTS, load_checkpoint, load_config, save_checkpoint
-from model.errors import CheckpointError
 from tests.drawings import tiny_config, tiny_network
 
 TENSOR = "head.weight"

@@ -9,17 +9,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calcinosis.common.errors import CheckpointError, PhotoError
+from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
+from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS
+from calcinosis.model.engine import OnnxEngine, TorchEngine, open_engine
+from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
+from calcinosis.model.finding import Finding
+from calcinosis.model.labels import LABELS
+from calcinosis.model.predictor import Reader
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from model.checkpoint import load_checkpoint, save_checkpoint
-from model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS
-from model.engine import OnnxEngine, TorchEngine, open_engine
-from model.errors import CheckpointError, PhotoError
-from model.export import TOLERANCE, export_onnx, write_graph
-from model.finding import Finding
-from model.labels import LABELS
-from model.reader import Reader
 from tests.drawings import draw, encode, tiny_config, tiny_network, write_tiny_checkpoint
 
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy")
@@ -117,7 +117,7 @@ def test_a_photo_is_read_without_loading_pytorch(
     draw("milium").save(photo)
     for checkpoint in (drawn, exported):
         script = (
-            "import sys; from pathlib import Path; from cli import main\n"
+            "import sys; from pathlib import Path; from calcinosis.cli.main import main\n"
             f"sys.argv = ['calcinosis', 'predict', {str(photo)!r}, '--json', "
             f"'--checkpoint', {str(checkpoint)!r}]\n"
             "try: main()\nexcept SystemExit: pass\n"

@@ -9,17 +9,17 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from calcinosis.common.errors import CheckpointError
+from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, load_config
+from calcinosis.model.engine import OnnxEngine
+from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
+from calcinosis.model.labels import LABELS
+from calcinosis.model.network import Network, Output
+from calcinosis.model.photo import open_photo
 from huggingface_hub import ModelCard
 
-from data.manifest import read_manifest, resolve
-from model.checkpoint import load_checkpoint
-from model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, load_config
-from model.engine import OnnxEngine
-from model.errors import CheckpointError
-from model.export import TOLERANCE, export_onnx, write_graph
-from model.labels import LABELS
-from model.network import Network, Output
-from model.photo import open_photo
 from tests.drawings import draw, write_tiny_checkpoint
 
 PHOTOS = os.environ.get("CALCINOSIS_PHOTOS")

@@ -5,13 +5,12 @@ import re
 
 import numpy as np
 import pytest
+from calcinosis.model.finding import OUTCOMES, Finding, ask_for_another, decide, outcome_of
+from calcinosis.model.labels import LABELS, OTHER
+from calcinosis.model.quality import Problem
+from calcinosis.model.words import languages, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
-from model.finding import OUTCOMES, Finding, ask_for_another, decide, outcome_of
-from model.labels import LABELS, OTHER
-from model.quality import Problem
-from model.words import languages, words
 
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
 PRIOR = dict.fromkeys(LABELS, 0.25)

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calcinosis.common.errors import PhotoError
+from calcinosis.model import heic, photo
+from calcinosis.model.photo import open_photo
 from PIL import Image
 
-from model import heic, photo
-from model.errors import PhotoError
-from model.photo import open_photo
 from tests.drawings import draw, encode
 
 needs_plugin = pytest.mark.skipif(

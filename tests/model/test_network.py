@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from calcinosis.model.backbones import Backbone, build_backbone
+from calcinosis.model.network import Network, _Pooled
+from calcinosis.model.preprocessing import Preprocessing
 from torch import nn
 
-from model.backbones import Backbone, build_backbone
-from model.network import Network, _Pooled
-from model.preprocessing import Preprocessing
 from tests.drawings import TINY_BACKBONE, tiny_network
 
 LABELS = 4

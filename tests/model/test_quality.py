@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from calcinosis.model.labels import LABELS
+from calcinosis.model.photo import open_photo
+from calcinosis.model.quality import BOUNDS, find_problem, judge, measure
+from calcinosis.model.words import languages, words
 from PIL import Image, ImageDraw
 
-from model.labels import LABELS
-from model.photo import open_photo
-from model.quality import BOUNDS, find_problem, judge, measure
-from model.words import languages, words
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
 
@@ -78,7 +78,7 @@ def test_hardly_a_photograph_of_the_three_conditions_is_refused() -> None:
     root = os.environ.get("CALCINOSIS_PHOTOS")
     if not root:
         pytest.skip("CALCINOSIS_PHOTOS names no folder of real photographs")
-    from data.manifest import read_manifest
+    from calcinosis.data.manifest import read_manifest
 
     rows = read_manifest(Path(root) / "photos.csv", labels=LABELS)
     targets = [row for row in rows if row.label != "other"]

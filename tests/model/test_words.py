@@ -6,9 +6,8 @@ from string import Formatter
 from typing import Any
 
 import pytest
-
-from model.labels import LABELS, conditions
-from model.words import languages, words
+from calcinosis.model.labels import LABELS, conditions
+from calcinosis.model.words import languages, words
 
 ROW_LABELS = conditions(LABELS)
 OTHERS = [code for code in languages() if code != "en"]

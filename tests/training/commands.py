@@ -6,9 +6,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from data.manifest import read_manifest, write_manifest
-from data.splits import assign_folds
-from model.labels import LABELS
+from calcinosis.data.manifest import read_manifest, write_manifest
+from calcinosis.data.splits import assign_folds
+from calcinosis.model.labels import LABELS
+
 from tests.drawings import TINY_BACKBONE
 from tests.training.drawn_sets import draw_set
 
@@ -45,7 +46,7 @@ def draw_task(folder: Path, **settings: Any) -> tuple[str, ...]:
 def start(*arguments: object, processes: int = 1) -> subprocess.Popen[str]:
     """`calcinosis` with arguments, in a process group of its own; with several processes by torchrun."""
     launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(processes)]
-    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "cli"]
+    command = [sys.executable, *(launcher if processes > 1 else []), "-m", "calcinosis"]
     return subprocess.Popen(  # noqa: S603 (our own command, on drawn photos)
         [*command, *(str(part) for part in arguments)],
         cwd=ROOT,

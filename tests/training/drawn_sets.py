@@ -2,9 +2,10 @@
 
 from typing import Any
 
-from data.drawn import draw_set as draw_set
+from calcinosis.data.synthetic import draw_set as draw_set
+from calcinosis.training.recipe import Recipe
+
 from tests.drawings import TINY_BACKBONE
-from training.recipe import Recipe
 
 
 def tiny_recipe(**changes: Any) -> Recipe:

@@ -9,21 +9,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from calcinosis.data.manifest import Row
+from calcinosis.model.photo import open_photo
+from calcinosis.training.evaluate.calibrate import fit_blend
+from calcinosis.training.evaluate.out_of_fold import cross_predictions
+from calcinosis.training.fit import prepare as study_module
+from calcinosis.training.fit.base_learners import assemble, fit, part_logits
+from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.features import Activations
+from calcinosis.training.fit.finetune import (
+    UNTOLD,
+    Lessons,
+    Targets,
+    _Learner,
+    compute_features,
+    make_targets,
+)
+from calcinosis.training.fit.heads import Head, fit_foretelling
+from calcinosis.training.fit.prepare import Changed, Study, prepare
 from PIL import Image
 from sklearn.preprocessing import StandardScaler
 
-from data.manifest import Row
-from model.photo import open_photo
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
-from training import study as study_module
-from training.activations import Activations
-from training.calibrate import fit_blend
-from training.fit import UNTOLD, Lessons, Targets, _Learner, compute_features, make_targets
-from training.hardware import Hardware
-from training.heads import Head, fit_foretelling
-from training.held_out import cross_predictions
-from training.parts import assemble, fit, part_logits
-from training.study import Changed, Study, prepare
 
 RECIPES = {
     "tuned alone": {"heads": ()},

@@ -5,13 +5,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from calcinosis.common.errors import TrainingError
+from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.finetune import train_top
 from safetensors.torch import load_file
 
 from tests.training.commands import draw_task, run
 from tests.training.drawn_sets import quiet, tiny_recipe
-from training.errors import TrainingError
-from training.fit import train_top
-from training.hardware import Hardware
 
 Tensors = dict[str, torch.Tensor]
 

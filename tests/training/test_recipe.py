@@ -3,9 +3,8 @@
 from pathlib import Path
 
 import pytest
-
-from training.errors import TrainingError
-from training.recipe import load_recipe
+from calcinosis.common.errors import TrainingError
+from calcinosis.training.recipe import load_recipe
 
 CONFIGS = Path(__file__).parents[2] / "training" / "configs"
 

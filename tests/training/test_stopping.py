@@ -8,20 +8,19 @@ from pathlib import Path
 
 import pytest
 import torch
+from calcinosis.common.errors import ManifestError, TrainingError
+from calcinosis.common.files import naming_a_full_disk, write_tensors, write_whole
+from calcinosis.data.manifest import Row
+from calcinosis.data.splits import assign_folds
+from calcinosis.training.crossval import cross_validate
+from calcinosis.training.fit import checkpointing as state_module
+from calcinosis.training.fit.log import read_log
+from calcinosis.training.recipe import Recipe
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from data.errors import ManifestError
-from data.manifest import Row
-from data.splits import assign_folds
 from tests.training.commands import draw_task, run, start
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
-from training import state as state_module
-from training.crossval import cross_validate
-from training.errors import TrainingError
-from training.log import read_log
-from training.recipe import Recipe
-from training.storage import naming_a_full_disk, write_tensors, write_whole
 
 PATIENCE = 120.0  # seconds, for a machine with much else to do
 
@@ -202,7 +201,7 @@ def test_tensorboard_gets_its_files_where_it_is_installed(
 def test_without_tensorboard_one_line_says_so(
     photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for module in ("training.log", "training.crossval"):
+    for module in ("calcinosis.training.fit.log", "calcinosis.training.crossval"):
         monkeypatch.setattr(f"{module}.tensorboard_is_installed", lambda: False)
     said: list[str] = []
     root, rows = photos

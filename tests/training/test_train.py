@@ -8,24 +8,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from calcinosis.common.errors import PhotoError, TrainingError
+from calcinosis.data.manifest import Row
+from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
+from calcinosis.training.crossval import cross_validate
+from calcinosis.training.evaluate import run as evaluate_module
+from calcinosis.training.evaluate.predictions import read_predictions
+from calcinosis.training.evaluate.run import evaluate
+from calcinosis.training.fit import finetune as fit
+from calcinosis.training.fit.checkpointing import State
+from calcinosis.training.recipe import Recipe
+from calcinosis.training.train import train
 from safetensors.torch import load_file
 
-from data.manifest import Row
-from model.checkpoint import load_checkpoint
-from model.errors import PhotoError
-from model.photo import open_photo
-from model.reader import Reader
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
-from training import evaluate as evaluate_module
-from training import fit
-from training.crossval import cross_validate
-from training.errors import TrainingError
-from training.evaluate import evaluate
-from training.predictions import read_predictions
-from training.recipe import Recipe
-from training.state import State
-from training.train import train
 
 
 def run(rows: list[Row], root: Path, recipe: Recipe, out: Path, *, resume: bool = False) -> None:

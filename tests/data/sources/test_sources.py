@@ -6,15 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from calcinosis.common.errors import DataError
+from calcinosis.data.curation import LABELS
+from calcinosis.data.manifest import Row, read_manifest
+from calcinosis.data.sources import BuildResult, build, write_build
+from calcinosis.data.sources.building import PhotoIndex
+from calcinosis.data.sources.scin import parse_weights
+from calcinosis.data.sources.tables import read_table
 from PIL import Image
-
-from data.curation import LABELS
-from data.errors import DataError
-from data.manifest import Row, read_manifest
-from data.sources import BuildResult, build, write_build
-from data.sources.building import PhotoIndex
-from data.sources.scin import parse_weights
-from data.sources.tables import read_table
 
 # Eight rows of the real table (Groh et al. 2021, CC BY-NC-SA 3.0).
 FITZPATRICK17K_ROWS = Path(__file__).with_name("fitzpatrick17k_rows.csv")

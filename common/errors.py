@@ -1,0 +1,48 @@
+"""What can go wrong, said so that the user knows what to mend: each error has a code, a name and a cure."""
+
+
+class CalcinosisError(Exception):
+    """Something the user can mend.
+
+    Attributes:
+        code: a short name that programs can rely on, such as `not_an_image`.
+        name: the file it happened with, as the user named it; empty when there is none.
+        message: what is wrong and what to do, without the file's name.
+    """
+
+    def __init__(self, code: str, message: str, name: str = "") -> None:
+        super().__init__(code, message, name)  # all of it, so that it can cross between processes
+        self.code = code
+        self.name = name
+        self.message = message
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.message}" if self.name else self.message
+
+
+class PhotoError(CalcinosisError):
+    """A file that cannot be read as a photo."""
+
+
+class CheckpointError(CalcinosisError):
+    """A checkpoint that is missing, damaged or made for something else."""
+
+
+class BackboneError(CalcinosisError):
+    """A backbone that is unknown, not installed or of the wrong kind."""
+
+
+class DataError(CalcinosisError):
+    """Something that the owner of the data can mend: a row, a folder, a download."""
+
+
+class ManifestError(DataError):
+    """A manifest that cannot be used, or a photo that it names and that is not there."""
+
+
+class TrainingError(CalcinosisError):
+    """A training that cannot start or go on."""
+
+
+class BulkError(CalcinosisError):
+    """A large run that cannot begin or go on."""

@@ -1,0 +1,1 @@
+"""Fetching public sets from the servers that hold them."""

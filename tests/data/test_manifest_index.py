@@ -1,0 +1,80 @@
+"""A manifest in slices: the same rows as when it is read whole, in little memory."""
+
+import csv
+import tracemalloc
+from pathlib import Path
+
+import pytest
+from calcinosis.common.errors import ManifestError
+from calcinosis.data.manifest_index import survey
+
+
+def write(path: Path, files: list[str], delimiter: str = ",", bom: bool = False) -> Path:
+    with path.open("w", newline="", encoding="utf-8-sig" if bom else "utf-8") as stream:
+        table = csv.writer(stream, delimiter=delimiter)
+        table.writerow(["label", "file", "note"])
+        for number, file in enumerate(files):
+            table.writerow(["other", file, "two\nlines" if number % 3 else ""])
+            if number % 5 == 0:
+                stream.write("\r\n")  # blank rows are passed over
+    return path
+
+
+@pytest.mark.parametrize("rows", [1, 6, 7, 8, 50])
+@pytest.mark.parametrize(("delimiter", "bom"), [(",", False), (";", True), ("\t", False)])
+def test_slices_hold_every_row_once(rows: int, delimiter: str, bom: bool, tmp_path: Path) -> None:
+    files = [f'é {i}, "{i}".jpg' for i in range(rows)]
+    listing = survey(write(tmp_path / "m.csv", files, delimiter, bom), rows_a_slice=7)
+    assert listing.rows == rows
+    assert [file for piece in listing.slices for file in listing.files(piece)] == files
+    assert [piece.first for piece in listing.slices] == [*range(0, rows, 7)]
+    assert [piece.number for piece in listing.slices] == [*range(len(listing.slices))]
+    for piece in reversed(listing.slices):  # each can be read alone
+        assert list(listing.files(piece)) == files[piece.first : piece.first + piece.rows]
+
+
+def test_the_column_file_is_enough(tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_text("file\na.jpg\na.jpg\n")
+    listing = survey(tmp_path / "m.csv", rows_a_slice=10)
+    assert list(listing.files(listing.slices[0])) == ["a.jpg", "a.jpg"]
+
+
+@pytest.mark.parametrize(
+    ("text", "code"),
+    [
+        (b"", "missing_column"),
+        (b"name\na.jpg\n", "missing_column"),
+        (b"file\n", "empty_manifest"),
+        (b"file,label\na.jpg\n", "wrong_number_of_columns"),
+        (b"file,label\n,other\n", "empty_value"),
+        (b'file\n"a.jpg\n', "not_csv"),
+        (b"file\n\xff.jpg\n", "not_utf8"),
+        (b"file\n" + b"a" * 2_000_000, "not_csv"),
+    ],
+)
+def test_a_fault_is_named(text: bytes, code: str, tmp_path: Path) -> None:
+    (tmp_path / "m.csv").write_bytes(text)
+    with pytest.raises(ManifestError, match=r"m\.csv") as caught:
+        survey(tmp_path / "m.csv", rows_a_slice=10)
+    assert caught.value.code == code
+
+
+def test_no_file_and_a_folder(tmp_path: Path) -> None:
+    for path, code in ((tmp_path / "none.csv", "missing_manifest"), (tmp_path, "folder")):
+        with pytest.raises(ManifestError) as caught:
+            survey(path, rows_a_slice=10)
+        assert caught.value.code == code
+
+
+def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
+    def peak(rows: int) -> int:
+        path = tmp_path / f"{rows}.csv"
+        path.write_text("file\n" + "".join(f"folder/photo-{i:09}.jpg\n" for i in range(rows)))
+        tracemalloc.start()
+        listing = survey(path, rows_a_slice=1000)
+        assert sum(1 for piece in listing.slices for _ in listing.files(piece)) == rows
+        _, most = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        return most
+
+    assert peak(60_000) < peak(6_000) + 100_000  # 60,000 names alone would take 5 MB

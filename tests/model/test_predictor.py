@@ -1,0 +1,241 @@
+"""From a photo to a finding: the same however the photo is handed over, and by whichever thread."""
+
+import io
+import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from calcinosis.common.errors import CheckpointError, PhotoError
+from calcinosis.model.calibration import Conformal
+from calcinosis.model.finding import Finding
+from calcinosis.model.heatmap import overlay
+from calcinosis.model.labels import LABELS
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
+from PIL import Image
+
+from tests.drawings import draw, encode, write_tiny_checkpoint
+
+RARE = (0.001, 0.004, 0.015, 0.98)
+
+
+@pytest.fixture(scope="module")
+def reader(tiny_checkpoint: Path) -> Reader:
+    return Reader(tiny_checkpoint)
+
+
+def assert_same(found: Finding, expected: Finding) -> None:
+    assert found == expected
+    assert (found.heat_map is None) == (expected.heat_map is None)
+    if found.heat_map and expected.heat_map:
+        assert found.heat_map.label == expected.heat_map.label
+        assert found.heat_map.box == expected.heat_map.box
+        assert np.array_equal(found.heat_map.evidence, expected.heat_map.evidence)
+
+
+@pytest.mark.parametrize(
+    ("label", "seed", "outcome"),
+    [
+        ("calcinosis_cutis", 104, "suggestive"),
+        ("gouty_tophus", 101, "suggestive"),
+        ("milium", 106, "suggestive"),
+        ("other", 101, "out_of_scope"),
+    ],
+)
+def test_a_known_picture_gives_a_known_finding(
+    reader: Reader, label: str, seed: int, outcome: str
+) -> None:
+    finding = reader.read(draw(label, seed))
+    assert finding.outcome == outcome
+    assert finding.prediction_set == (label,)
+    assert finding.probabilities[label] > 0.9
+    assert finding.checkpoint == "tiny"
+
+
+def test_labels_that_cannot_be_excluded_make_a_finding_uncertain(tmp_path: Path) -> None:
+    conformal = Conformal(coverage=0.9, thresholds=(0.0, 0.2, 0.2, 0.2))
+    reader = Reader(write_tiny_checkpoint(tmp_path, conformal=conformal))
+    finding = reader.read(draw("milium", seed=106))
+    assert finding.outcome == "uncertain"
+    assert finding.prediction_set == ("calcinosis_cutis", "milium")
+
+
+def test_the_tiny_network_tells_drawn_labels_apart(reader: Reader) -> None:
+    pictures = [(label, draw(label, seed)) for label in LABELS for seed in range(100, 110)]
+    right = 0
+    for label, picture in pictures:
+        probabilities = reader.read(picture).probabilities
+        right += max(LABELS, key=lambda name: probabilities[name]) == label
+    assert right >= 30  # of 40
+
+
+def test_a_path_its_bytes_and_its_picture_give_the_same_finding(
+    reader: Reader, tmp_path: Path
+) -> None:
+    content = encode(draw("milium", seed=5), "JPEG")
+    path = tmp_path / "Milie – 1.jpg"
+    path.write_bytes(content)
+    expected = reader.read(path)
+    assert expected.heat_map
+    assert_same(reader.read(str(path)), expected)
+    assert_same(reader.read(content), expected)
+    assert_same(reader.read(open_photo(path)), expected)
+    with Image.open(path) as picture:
+        assert_same(reader.read(picture), expected)
+
+
+def test_a_picture_that_someone_else_opened_is_turned_and_made_rgb(reader: Reader) -> None:
+    upright = draw("gouty_tophus", seed=3)
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    turned = Image.open(io.BytesIO(encode(upright.rotate(90, expand=True), exif=exif)))
+    assert_same(reader.read(turned), reader.read(upright))
+    assert_same(reader.read(upright.convert("RGBA")), reader.read(upright))
+    assert_same(reader.read(upright.convert("L")), reader.read(upright.convert("L").convert("RGB")))
+
+
+def test_reading_again_gives_the_same_finding(reader: Reader, tiny_checkpoint: Path) -> None:
+    photo = draw("calcinosis_cutis", seed=4)
+    expected = reader.read(photo)
+    assert_same(reader.read(photo), expected)
+    assert_same(Reader(tiny_checkpoint).read(photo), expected)
+
+
+def test_several_threads_get_the_findings_of_one(reader: Reader) -> None:
+    photos = [encode(draw(label, seed)) for label in LABELS for seed in range(4)]
+    photos.append(encode(Image.new("RGB", (20, 20))))
+    expected = [reader.read(photo) for photo in photos]
+    with ThreadPoolExecutor(6) as pool:
+        for _ in range(2):
+            for found, one in zip(pool.map(reader.read, photos), expected, strict=True):
+                assert_same(found, one)
+
+
+@pytest.mark.parametrize("prior", [RARE, [9, 1, 1, 1], np.array([1.0, 2.0, 3.0, 40.0])])
+def test_a_prior_moves_the_probabilities_and_leaves_the_set(
+    reader: Reader, tiny_checkpoint: Path, prior: tuple[float, ...]
+) -> None:
+    other_reader = Reader(tiny_checkpoint, prior=prior)
+    chances = np.array(prior) / np.sum(prior)
+    for label in LABELS:
+        photo = draw(label, seed=110)  # of which the network is not certain
+        plain, moved = reader.read(photo), other_reader.read(photo)
+        assert moved.prediction_set == plain.prediction_set
+        assert moved.outcome == plain.outcome
+        joint = np.array(list(plain.probabilities.values())) * chances
+        assert list(moved.probabilities.values()) == pytest.approx(joint / joint.sum(), rel=1e-6)
+        assert math.fsum(moved.probabilities.values()) == pytest.approx(1)
+
+
+def test_the_checkpoints_prior_holds_unless_another_is_given(tmp_path: Path) -> None:
+    folder = write_tiny_checkpoint(tmp_path / "rare", prior=RARE)
+    photo = draw("milium", seed=8)
+    assert Reader(folder).read(photo) == Reader(folder, prior=RARE).read(photo)
+    assert Reader(folder).read(photo) != Reader(folder, prior=(1, 1, 1, 1)).read(photo)
+
+
+@pytest.mark.parametrize("prior", [(), (1, 1, 1), (0, 0, 0, 0), (1, 1, 1, -1)])
+def test_what_is_no_prior_is_refused(tiny_checkpoint: Path, prior: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match="prior"):
+        Reader(tiny_checkpoint, prior=prior)
+
+
+def test_an_unusable_photo_gets_the_prior_and_every_label(reader: Reader) -> None:
+    for photo in (
+        Image.new("RGB", (1, 1)),
+        Image.new("RGB", (300, 300)),
+        Image.new("RGB", (300, 300), "white"),
+        draw("milium", size=(400, 95)),
+    ):
+        finding = reader.read(photo)
+        assert finding.outcome == "retake"
+        assert finding.prediction_set == LABELS
+        assert list(finding.probabilities.values()) == [0.25] * 4
+        assert finding.heat_map is None
+
+
+def test_photos_read_together_share_the_mean_of_their_logits(reader: Reader) -> None:
+    photos = [draw("milium", seed=106), draw("other", seed=101), draw("gouty_tophus", seed=101)]
+    unusable = Image.new("RGB", (300, 300))
+    finding = reader.read_together([*photos, unusable])
+    with torch.no_grad():
+        logits = [
+            reader.network(reader.config.preprocessing(photo)[None])[0].tolist() for photo in photos
+        ]
+    mean = [sum(values) / len(photos) for values in zip(*logits, strict=True)]
+    weights = [math.exp(value / reader.config.calibration.temperature) for value in mean]
+    expected = [weight / math.fsum(weights) for weight in weights]
+    assert list(finding.probabilities.values()) == pytest.approx(expected, abs=1e-4)
+    again = reader.read_together([unusable, *reversed(photos)])
+    assert again.prediction_set == finding.prediction_set
+    assert list(again.probabilities.values()) == pytest.approx(expected, abs=1e-4)
+
+
+def test_one_photo_read_together_is_one_photo(reader: Reader) -> None:
+    photo = draw("milium", seed=106)
+    assert_same(reader.read_together([photo]), reader.read(photo))
+    with pytest.raises(ValueError, match="photo"):
+        reader.read_together([])
+
+
+def test_photos_that_are_all_unusable_ask_for_another(reader: Reader) -> None:
+    finding = reader.read_together([Image.new("RGB", (300, 300)), Image.new("RGB", (10, 10))])
+    assert finding.outcome == "retake"
+    assert finding.prediction_set == LABELS
+
+
+def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Reader) -> None:
+    photo = draw("other", seed=101)
+    finding = reader.read(photo)
+    assert finding.heat_map
+    conditions = {label: p for label, p in finding.probabilities.items() if label != "other"}
+    assert finding.heat_map.label == max(conditions, key=lambda label: conditions[label])
+    with torch.no_grad():
+        evidence = reader.network.explain(reader.config.preprocessing(photo)[None]).evidence[0]
+    own = LABELS.index(finding.heat_map.label)
+    height, width = evidence.shape[1:]
+    excess = {
+        (y, x): float(evidence[own, y, x]) - sum(float(e[y, x]) for e in evidence) / len(LABELS)
+        for y in range(height)
+        for x in range(width)
+    }
+    most = max(excess.values())
+    assert most > 0
+    assert finding.heat_map.evidence.shape == (height, width)
+    for (y, x), value in excess.items():
+        assert finding.heat_map.evidence[y, x] == pytest.approx(max(value, 0) / most, abs=1e-5)
+
+
+def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Reader) -> None:
+    finding = reader.read(draw("gouty_tophus", size=(300, 200)))
+    assert finding.heat_map
+    assert finding.heat_map.box == (50, 0, 250, 200)
+    assert finding.heat_map.label in LABELS[:3]
+    assert overlay(draw("gouty_tophus", size=(300, 200)), finding.heat_map).size == (200, 200)
+
+
+def test_what_is_no_photo_is_a_typed_error_with_the_files_name(
+    reader: Reader, tmp_path: Path
+) -> None:
+    path = tmp_path / "notes.jpg"
+    path.write_text("no picture")
+    with pytest.raises(PhotoError, match=r"notes\.jpg") as caught:
+        reader.read(path)
+    assert caught.value.code == "not_an_image"
+    with pytest.raises(PhotoError) as caught:
+        reader.read(b"")
+    assert caught.value.code == "empty"
+
+
+def test_a_checkpoint_that_is_not_there_is_a_typed_error(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError) as caught:
+        Reader(tmp_path / "nowhere")
+    assert caught.value.code == "missing_checkpoint"
+
+
+def test_a_language_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
+    with pytest.raises(ValueError, match="tlh"):
+        Reader(tiny_checkpoint, language="tlh")

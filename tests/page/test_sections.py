@@ -1,0 +1,162 @@
+"""The parts of the page: in the right order, escaped, deferring always."""
+
+import base64
+import json
+import re
+from pathlib import Path
+
+import pytest
+from calcinosis.model.finding import OUTCOMES, Finding
+from calcinosis.model.predictor import Reader
+from calcinosis.model.quality import Problem
+from calcinosis.model.words import languages, words
+from calcinosis.page import sections as views
+from calcinosis.page.quiz import Quiz
+from calcinosis.page.validation_stats import read_record
+from PIL import Image
+
+from tests.drawings import draw
+
+
+def shown(finding: Finding, photos: list[Image.Image], reader: Reader, language: str = "en") -> str:
+    return views.finding(finding, photos, reader.config, reader.prior.tolist(), language)
+
+
+def report(html: str, which: str) -> str:
+    found = re.search(rf'cc-{which}" href="data:text/html;base64,([^"]+)"', html)
+    assert found
+    return base64.b64decode(found[1]).decode()
+
+
+@pytest.fixture
+def photo() -> Image.Image:
+    return draw("milium", size=(320, 300))
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_finding_is_told_in_the_order_in_which_it_should_be_read(
+    reader: Reader, photo: Image.Image, language: str
+) -> None:
+    say = words(language)
+    html = shown(reader.in_language(language).read(photo), [photo], reader, language)
+    landmarks = [
+        "cc-headline",
+        say("deferral.statement"),
+        say("finding.settle_title"),
+        say("finding.set_title"),
+        say("finding.probabilities_title"),
+        say("finding.heat_title"),
+        say("finding.reasons_title"),
+    ]
+    places = [html.index(landmark) for landmark in landmarks]
+    assert places == sorted(places)
+
+
+def test_every_outcome_defers(reader: Reader, photo: Image.Image) -> None:
+    seen = set()
+    blank = Image.new("RGB", (300, 300), "black")
+    for picture in (photo, draw("other", size=(320, 300)), draw("gouty_tophus"), blank):
+        finding = reader.read(picture)
+        seen.add(finding.outcome)
+        assert "Only a clinician" in shown(finding, [picture], reader)
+    assert {"retake"} < seen <= set(OUTCOMES)
+
+
+def test_the_report_holds_no_photo_unless_it_is_asked_for(
+    reader: Reader, photo: Image.Image
+) -> None:
+    html = shown(reader.read(photo), [photo], reader)
+    without, with_photo = report(html, "without"), report(html, "with")
+    assert "data:image" not in without
+    assert with_photo.count("data:image") == 2
+    for page in (without, with_photo):
+        assert "Only a clinician" in page
+        assert "tiny" in page
+        assert "http" not in page
+
+
+def test_no_photo_shows_a_headline_number_or_certainty(reader: Reader, photo: Image.Image) -> None:
+    finding = reader.read(photo)
+    certain = dict.fromkeys(finding.probabilities, 0.0) | {"milium": 1.0}
+    html = shown(Finding(**{**finding.__dict__, "probabilities": certain}), [photo], reader)
+    assert "above 99\u00a0%" in html
+    assert "below 1\u00a0%" in html
+    assert not re.search(r">\s*(100|0)\s%", html)
+
+
+def test_several_photos_are_read_together_and_that_is_said(
+    reader: Reader, photo: Image.Image
+) -> None:
+    photos = [photo, Image.new("RGB", (300, 300), "black"), draw("milium", 3, (320, 300))]
+    html = shown(reader.read_together(photos), photos, reader)
+    assert "2 photos were read together" in html
+    assert "Photo 2 was left out" in html
+    assert html.count('class="cc-pair"') == 2
+
+
+def test_names_of_labels_are_escaped(reader: Reader, photo: Image.Image) -> None:
+    finding = reader.read(photo)
+    hostile = Finding(**{**finding.__dict__, "headline": "<script>alert(1)</script>"})
+    assert "<script>" not in shown(hostile, [photo], reader)
+
+
+@pytest.mark.parametrize("language", languages())
+def test_statements_lead_to_their_sources(
+    reader: Reader, photo: Image.Image, language: str
+) -> None:
+    say = words(language)
+    finding = shown(reader.in_language(language).read(photo), [photo], reader, language)
+    for label in ("calcinosis_cutis", "gouty_tophus", "milium"):
+        (first, *_) = say.sources_of(label)
+        after = finding[finding.index(say.settle(label).split("'")[0]) :]
+        assert first["url"] in after[: after.index("</li>")]
+    learn = views.learn(language)
+    for row in say.table["compare"]["rows"]:
+        after = learn[learn.index(f">{row['name']}<") :]
+        assert after[: after.index("</tr>")].count("cc-cite") >= 3
+
+
+def test_every_problem_has_advice(reader: Reader, photo: Image.Image) -> None:
+    say = words()
+    for code in say.table["quality"]:
+        values = {"side": 1, "minimum": 2, "third": 3}
+        assert say(f"quality.{code}.reason", **Problem(code, values).values)
+        assert say(f"quality.{code}.advice")
+
+
+def test_the_quiz_asks_compares_and_passes_over_broken_files(
+    reader: Reader, tmp_path: Path
+) -> None:
+    (tmp_path / "broken.jpg").write_bytes(b"no photo")
+    draw("milium", size=(320, 300)).save(tmp_path / "good.png")
+    quiz = Quiz([(tmp_path / "broken.jpg", "other"), (tmp_path / "good.png", "milium")], reader)
+    question = quiz.ask("en")
+    assert 'data-index="1"' in question
+    assert "The source calls it" not in question
+    assert "good.png" not in question
+    answer = quiz.compare(1, ["other", "<b>"], "en")
+    assert "The source calls it milium" in answer
+    assert "A photo cannot rule it out" in answer
+    assert "<b>" not in answer
+    assert "You kept that possible" in quiz.compare(1, ["milium"], "en")
+    for nonsense in (-1, 99, None, True, "1"):
+        assert "data-index" in quiz.compare(nonsense, None, "en")
+
+
+def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
+    reader: Reader, photo: Image.Image, tmp_path: Path
+) -> None:
+    figure = {"value": 0.8, "low": 0.52, "high": 0.96, "n": 15}
+    metrics = {"conformal": {"coverage": {"calcinosis_cutis": figure}}}
+    (tmp_path / "metrics.json").write_text(json.dumps(metrics))
+    record = read_record(tmp_path)
+    prior = reader.prior.tolist()
+    html = views.finding(reader.read(photo), [photo], reader.config, prior, "en", record)
+    assert "calcinosis cutis: 12 of 15 photographs (95 % interval 52% to 96%)" in html
+
+
+@pytest.mark.parametrize("content", ["", "{}", "[]", '{"conformal": {"coverage": {"a": 1}}}'])
+def test_without_such_figures_none_are_stated(tmp_path: Path, content: str) -> None:
+    assert read_record(tmp_path) == {}
+    (tmp_path / "metrics.json").write_text(content)
+    assert read_record(tmp_path) == {}

@@ -1,0 +1,112 @@
+"""Calibration and conformal thresholds against slow twins."""
+
+import math
+
+import numpy as np
+import pytest
+from calcinosis.common.errors import TrainingError
+from calcinosis.training.evaluate.calibrate import fit_blend, fit_calibration, fit_conformal
+
+
+def draw_logits(n: int, seed: int = 0, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
+    """Logits whose softmax is the truth for equally likely labels, then stretched."""
+    generator = np.random.default_rng(seed)
+    logits = generator.normal(0, 2, (n, 3))
+    chances = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([generator.choice(3, p=p) for p in chances])
+    return logits * stretch, labels
+
+
+def test_temperature_undoes_a_stretch() -> None:
+    logits, labels = draw_logits(6000, stretch=2.5)
+    calibration = fit_calibration(logits, labels)
+    assert calibration.temperature == pytest.approx(2.5, rel=0.1)
+    assert calibration.bias == pytest.approx((0, 0, 0), abs=0.15)
+
+
+def test_bias_undoes_uneven_proportions() -> None:
+    """Photos of one label taken four times as often must not move the probabilities."""
+    logits, labels = draw_logits(6000)
+    repeated = np.concatenate([np.arange(len(labels)), *[np.flatnonzero(labels == 0)] * 3])
+    even, uneven = (
+        fit_calibration(logits, labels),
+        fit_calibration(logits[repeated], labels[repeated]),
+    )
+    assert uneven.bias == pytest.approx(even.bias, abs=0.02)
+
+
+def test_a_label_without_photos_is_refused() -> None:
+    logits, labels = draw_logits(60)
+    with pytest.raises(TrainingError) as caught:
+        fit_calibration(logits[labels != 2], labels[labels != 2])
+    assert caught.value.code == "label_without_photos"
+
+
+@pytest.mark.parametrize("n", [1, 8, 9, 10, 18, 19, 57])
+def test_threshold_is_the_largest_that_keeps_enough_of_the_label(n: int) -> None:
+    generator = np.random.default_rng(n)
+    own = generator.random(n)
+    probabilities = np.stack([own, 1 - own], axis=1)
+    labels = np.zeros(n, dtype=np.int64)
+    threshold = fit_conformal(probabilities, labels, 0.9).thresholds[0]
+    needed = math.ceil((n + 1) * 0.9)
+    candidates = [t for t in [0.0, *own] if (own >= t).sum() + (t == 0.0) >= needed]
+    assert threshold == max(candidates, default=0.0)
+    assert (threshold == 0.0) == (n < 9)
+
+
+def test_new_photos_are_covered_as_often_as_stated() -> None:
+    """Averaged over many draws of a small calibration set, coverage is at least what was asked."""
+    covered = []
+    for seed in range(300):
+        logits, labels = draw_logits(160, seed)
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        conformal = fit_conformal(probabilities[:80], labels[:80], 0.9)
+        members = conformal.prediction_sets(probabilities[80:])
+        covered.append(members[np.arange(80), labels[80:]].mean())
+    assert 0.895 <= np.mean(covered) <= 0.96
+
+
+def test_the_blend_trusts_the_better_head() -> None:
+    logits, labels = draw_logits(4000)
+    noise = np.random.default_rng(9).normal(0, 2, logits.shape)
+    blend = fit_blend(np.stack([logits, noise], axis=1), labels)
+    assert (blend.weights[0] > 5 * np.abs(blend.weights[1])).all()
+
+
+def test_each_condition_trusts_the_head_that_knows_it() -> None:
+    """One head that knows the first label, one that knows the second."""
+    logits, labels = draw_logits(4000)
+    noise = np.random.default_rng(9).normal(0, 2, (2, len(labels)))
+    first, second = logits.copy(), logits.copy()
+    first[:, 1], second[:, 0] = noise
+    weights = fit_blend(np.stack([first, second], axis=1), labels).weights
+    assert weights[0, 0] > 2 * weights[1, 0]
+    assert weights[1, 1] > 2 * weights[0, 1]
+
+
+def test_how_a_head_counts_moves_no_blend() -> None:
+    """Logits of another scale and another zero, or with a constant added to a photo's, say the same."""
+    logits, labels = draw_logits(600)
+    photos = np.random.default_rng(3).normal(size=(600, 1))
+    heads = np.stack([logits, logits[::-1]], axis=1)
+    moved = np.stack([40 * logits + [3.0, -1.0, 5.0] + photos, logits[::-1]], axis=1)
+    before, after = fit_blend(heads, labels)(heads), fit_blend(moved, labels)(moved)
+    assert after == pytest.approx(before, abs=2e-3)
+
+
+def test_a_single_head_keeps_its_order() -> None:
+    logits, labels = draw_logits(200)
+    mixed = fit_blend(logits[:, None], labels)(logits[:, None])
+    margins = logits - logits[:, -1:]
+    for condition in range(2):
+        order = np.argsort(margins[:, condition])
+        assert (np.diff(mixed[order, condition]) > 0).all()
+    assert not mixed[:, -1].any()
+
+
+def test_without_the_last_label_there_is_no_blend() -> None:
+    logits, labels = draw_logits(60)
+    with pytest.raises(TrainingError) as caught:
+        fit_blend(logits[labels != 2][:, None], labels[labels != 2])
+    assert caught.value.code == "label_without_photos"

@@ -1,0 +1,147 @@
+"""The card: valid for the hub, made from the run's JSON alone, and silent on nothing."""
+
+import json
+import re
+
+import pytest
+from calcinosis.training.evaluate.metrics.registry import compute_metrics, find_figure
+from calcinosis.training.report.card import write_card
+from calcinosis.training.report.formatting import say_figure
+from calcinosis.training.robustness.counterfactual import leave_one_source_out, watermark_effect
+from huggingface_hub import ModelCard
+
+from tests.training.tables import LABELS, drawn_table
+
+PRIOR = [0.1, 0.2, 0.3, 0.4]
+META = {
+    "format": 1,
+    "name": "a name: with 'marks'",
+    "labels": list(LABELS),
+    "backbone": "package:tiny",
+    "preprocessing": {"size": 96, "crop": 0.9, "mean": [0.5] * 3, "std": [0.5] * 3},
+    "calibration": {"temperature": 1.25, "bias": [0.0] * 4},
+    "conformal": {"coverage": 0.9, "thresholds": [0.1] * 4},
+    "prior": PRIOR,
+    "licence": "research and education only, non-commercial",
+    "training": {
+        "command": "calcinosis train --manifest m.csv --root photos --config c.toml --out run",
+        "recipe": {"seed": 7, "epochs": 3},
+        "date": "2026-01-02",
+        "photos": dict(zip(LABELS, (12, 14, 20, 120), strict=True)),
+        "groups": dict(zip(LABELS, (6, 8, 10, 60), strict=True)),
+        "sources": {"dermnet_nz": 100, "web_milia": 60, "my|own": 6},
+        "versions": {"python": "3.11"},
+    },
+}
+
+
+@pytest.fixture(scope="module")
+def metrics():
+    return compute_metrics(drawn_table(), prior=PRIOR, resamples=40)
+
+
+@pytest.fixture
+def card(metrics, tmp_path):
+    write_card(META, metrics, tmp_path / "README.md")
+    return ModelCard.load(tmp_path / "README.md")
+
+
+def test_the_hub_reads_its_front_matter(card, metrics):
+    data = card.data
+    assert data.license == "other"
+    assert data.license_name == "research-and-education-non-commercial"
+    assert data.license_link == "LICENSE"
+    assert data.pipeline_tag == "image-classification"
+    assert data.model_name == META["name"]
+    results = {result.metric_name: result for result in data.eval_results}
+    auroc = results["AUROC against every other photo: calcinosis cutis"]
+    figure = find_figure(metrics, "auroc.calcinosis_cutis")
+    assert auroc.metric_type == "roc_auc"
+    assert auroc.metric_value == pytest.approx(figure["value"], abs=1e-4)
+    assert auroc.metric_args["interval_95"] == pytest.approx(
+        [figure["low"], figure["high"]], abs=1e-4
+    )
+    assert len(results) == len(data.eval_results) == 31
+
+
+def test_it_names_the_command_the_figures_and_the_terms(card, metrics):
+    text = card.text
+    assert META["training"]["command"] in text
+    for name in ("ece", "auroc.milium", "auroc_lookalike.gouty_tophus", "selective.augrc"):
+        assert say_figure(find_figure(metrics, name)) in text
+    for words in (
+        "CC BY-NC-ND 3.0 NZ",
+        "no open licence",
+        "not catalogued",
+        '"seed": 7',
+        "my\\|own",
+    ):
+        assert words in text
+    assert "you have" not in text.lower()
+    assert "only a clinician can tell" in text
+
+
+def test_the_licence_lies_beside_it_with_each_sources_terms(card, tmp_path):
+    text = (tmp_path / "LICENSE").read_text()
+    assert META["licence"] in text
+    assert "dermnet_nz: CC BY-NC-ND 3.0 NZ" in text
+    assert 'Attribution: "DermNet' in text
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
+
+
+def test_clear_derm_is_answered_item_by_item(card):
+    section = card.text.split("## CLEAR Derm")[1]
+    items = re.findall(r"^(\d+)\. \*\*(.+?)\.\*\* (.+)$", section, flags=re.MULTILINE)
+    assert [int(number) for number, _, _ in items] == list(range(1, 26))
+    assert all(len(answer) > 15 for _, _, answer in items)
+
+
+def test_what_nobody_measured_is_called_so(card):
+    assert card.text.count("not measured") >= 3
+    assert "Effect of a watermark on the probabilities: not measured." in card.text
+
+
+def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
+    table = drawn_table()
+    before = table.probabilities[:, 0]
+    effect = watermark_effect(before, before * 0.9, table.group, resamples=30)
+    first = table.where(table.label != 2)
+    sources = leave_one_source_out(
+        {"north": first, "south": table.where(table.label == 2)}, prior=None, resamples=5
+    )
+    share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
+    more = metrics | {
+        "watermark": {"pasted": effect},
+        "leave_one_source_out": sources,
+        "learning_curve": [
+            {
+                "share": share_learnt,
+                "groups": {"milium": groups},
+                "repeats": 3,
+                "auroc": {"milium": {"mean": mean, "lowest": mean, "highest": mean}},
+            }
+            for share_learnt, groups, mean in ((0.5, 20, 0.8), (1.0, 40, 0.9))
+        ],
+        "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2}},
+    }
+    write_card(META, json.loads(json.dumps(more)), tmp_path / "README.md")
+    text = (tmp_path / "README.md").read_text()
+    assert say_figure(effect["mean_change"]) in text
+    assert "No other source shows milium." in text
+    assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
+    assert "taken for one condition 2." in text
+    assert "held out at a time: 0.800 from 20, 0.900 from 40." in text
+    assert "not measured." not in text.split("foreign pictures")[1].split("## Limits")[0]
+
+
+def test_a_condition_from_one_source_is_named_as_a_limit(card):
+    limits = card.text.split("## Limits")[1].split("## Licence")[0]
+    assert "Every photo of calcinosis cutis comes from first" in limits
+    assert "Every photo of milium" not in limits  # milium comes from both
+    assert "12 photos of 6 patients" in limits
+
+
+def test_every_table_has_as_many_cells_in_each_row(card):
+    for block in re.findall(r"(?:^\|.*\n)+", card.text, flags=re.MULTILINE):
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()}
+        assert len(cells) == 1

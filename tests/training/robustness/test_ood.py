@@ -1,0 +1,84 @@
+"""What was never learnt: conditions are held out whole, and every picture is asked about."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from calcinosis.common.errors import TrainingError
+from calcinosis.data.manifest import Row
+from calcinosis.data.synthetic import draw_set
+from calcinosis.model.config import load_config
+from calcinosis.model.labels import LABELS
+from calcinosis.training.fit.prepare import prepare
+from calcinosis.training.robustness.ood import _pictures, _without_conditions, read_off_topic
+from calcinosis.training.train import train
+
+from tests.training.drawn_sets import quiet, tiny_recipe
+
+
+def draw_conditions(root: Path) -> list[Row]:
+    """Drawings of every label, those of `other` of six conditions."""
+    return [
+        replace(row, source_label=f"condition {n % 6}" if row.label == "other" else row.label)
+        for n, row in enumerate(draw_set(root, size=(320, 240)))
+    ]
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[str, object]]:
+    """A checkpoint of drawings, its folder of pictures, and its figures."""
+    root, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
+    rows = draw_conditions(root)
+    listed = root / "excluded.csv"
+    listed.write_text(
+        f"file,reason\n{rows[0].file},no clinical photograph of skin: food\n"
+        f"{rows[1].file},the same file as another\n"
+    )
+    recipe = tiny_recipe(method="probe", heads=["logistic"], frozen_stages=2)
+    train(
+        rows, root, recipe, out, cache=root / "cache", resume=False, report=quiet, command="test",
+        watermark=False, foreign=True, off_topic=listed,
+    )  # fmt: skip
+    return root, out, json.loads((out / "metrics.json").read_text())
+
+
+def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) -> None:
+    _, out, metrics = trained
+    found = metrics["out_of_distribution"]
+    assert set(found) == {
+        "conditions it had learnt", "conditions it had never learnt", "pictures of other things",
+        *_pictures(),
+    }  # fmt: skip
+    assert found["conditions it had never learnt"]["n"] == 12
+    assert found["pictures of other things"]["n"] == 1
+    for block in found.values():
+        for figure in (block, block["caught"]):
+            assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
+        assert 0 <= block["suggestive"] <= block["n"]
+    card = (out / "README.md").read_text()
+    assert "Conditions it had never learnt: refused" in card
+    assert load_config(out).familiarity is not None
+
+
+def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
+    rows = draw_conditions(tmp_path)
+    others = [n for n, row in enumerate(rows) if row.label == "other"]
+    rows[others[0]] = replace(rows[others[0]], group=rows[others[1]].group)  # two names, one group
+    recipe = tiny_recipe(method="probe", heads=["logistic"])
+    study = prepare(rows, tmp_path, recipe, tmp_path / "cache", quiet)
+    unseen, counted = _without_conditions(study)
+    names = np.array([row.source_label for row in rows])
+    labels = np.array([LABELS.index(row.label) for row in rows])
+    for name in np.unique(names[labels == 3]):
+        assert len(set(unseen.folds[names == name])) == 1
+    assert len(set(unseen.folds[labels == 3])) > 1
+    assert (unseen.folds == study.folds)[labels < 3].all()
+    assert set(np.flatnonzero(~counted)) == set(others[:2])
+
+
+def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:
+    (tmp_path / "list.csv").write_text("name\nx.jpg\n")
+    with pytest.raises(TrainingError, match="columns file and reason"):
+        read_off_topic(tmp_path / "list.csv", tmp_path)

@@ -1,0 +1,1 @@
+"""How predictions are measured: out-of-fold predictions, calibration, metrics with intervals."""

@@ -1,0 +1,76 @@
+"""Measuring a checkpoint on photographs that it did not learn from."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from calcinosis.common.errors import TrainingError
+from calcinosis.common.files import naming_a_full_disk
+from calcinosis.common.progress import track
+from calcinosis.data.dataset import PhotoDataset, batches
+from calcinosis.data.manifest import Row, check_files
+from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.photo import open_photo
+from calcinosis.training.crossval import write_results
+from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.fit.prepare import make_predictions
+from calcinosis.training.robustness.skin_tone_estimates import fill_skin_tones
+
+_BATCH = 16
+
+
+def evaluate(
+    rows: Sequence[Row], root: Path, checkpoint: Path, out: Path, *, workers: int = 1
+) -> dict[str, Any]:
+    """Ask a checkpoint about every row; writes `predictions.csv`, `metrics.json` and `report.html` to `out`.
+
+    The photo-quality gate is not applied: the figures are the network's. Where the manifest gives no
+    skin tone it is estimated, and kept in `out/skin_tones.json`.
+
+    Raises:
+        CheckpointError, ManifestError, DataError: naming the file and the cure.
+        TrainingError: `other_labels`, if a row has a label that the checkpoint does not know.
+    """
+    network, config = load_checkpoint(checkpoint)
+    for row in rows:
+        if row.label not in config.labels:
+            raise TrainingError(
+                "other_labels",
+                f"the checkpoint knows {', '.join(config.labels)} and not {row.label}",
+                name=row.file,
+            )
+    check_files(rows, root)
+    rows = fill_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
+    photos = PhotoDataset(
+        rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
+    )
+    logits = np.full((len(rows), len(config.labels)), np.nan)
+    answered = np.zeros(len(rows), dtype=bool)
+    loader = batches(photos, batch_size=_BATCH, workers=workers)
+    with torch.inference_mode():
+        for batch, _, numbers in track(loader, "Asking about the photographs", total=len(loader)):
+            logits[numbers.numpy()] = network(batch).double().numpy()
+            answered[numbers.numpy()] = True
+    if not answered.all():
+        raise TrainingError(
+            "not_answered",
+            f"{len(rows)} photos were asked about and {answered.sum()} answered; this is one that was not",
+            name=rows[int(np.argmin(answered))].file,
+        )
+    if not np.isfinite(logits).all():
+        raise TrainingError(
+            "not_finite", "the network's answer is not a number", name=str(checkpoint)
+        )
+    reference = config.calibration.probabilities(logits)
+    predictions = make_predictions(
+        rows,
+        config.labels,
+        config.calibration.probabilities(logits, config.prior),
+        config.conformal.prediction_sets(reference),
+    )
+    metrics = compute_metrics(predictions, prior=config.prior)
+    with naming_a_full_disk(out):
+        write_results(predictions, metrics, out)
+    return metrics

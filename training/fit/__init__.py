@@ -1,0 +1,1 @@
+"""How a recipe learns: features, augmentation, fine-tuning, linear heads."""

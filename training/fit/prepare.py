@@ -1,0 +1,332 @@
+"""A recipe with the photographs it is applied to, and how what is said of them is read out."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from calcinosis.common.files import write_whole
+from calcinosis.data.manifest import Row, check_files
+from calcinosis.data.splits import assign_folds, check_folds
+from calcinosis.model.backbones import Backbone, build_backbone
+from calcinosis.model.calibration import Calibration, Conformal
+from calcinosis.model.finding import outcome_of
+from calcinosis.model.network import Network
+from calcinosis.model.preprocessing import Preprocessing
+from calcinosis.training.evaluate.calibrate import Blend, fit_blend, fit_calibration, fit_conformal
+from calcinosis.training.evaluate.predictions import NO_FOLD, Predictions
+from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.features import Activations, Views, compute_activations
+from calcinosis.training.fit.finetune import (
+    Integers,
+    Lessons,
+    Report,
+    Targets,
+    compute_features,
+    make_targets,
+)
+from calcinosis.training.fit.teacher import ask_of_pictures, ask_teacher
+from calcinosis.training.fit.watermark_augment import WAYS, changed_activations, photos_to_change
+from calcinosis.training.recipe import Recipe
+from calcinosis.training.robustness.skin_tone_estimates import fill_skin_tones
+from calcinosis.training.robustness.watermark import kept_watermark
+from numpy.typing import NDArray
+from safetensors.numpy import load_file, save
+
+Floats = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """Photos with the mark of their source hidden, or with one pasted.
+
+    Attributes:
+        numbers: (m,) of the photos.
+        activations: what the frozen part of the start network makes of what they become.
+        features: (m, width) that the heads read of it under the start network.
+    """
+
+    numbers: Integers
+    activations: Activations
+    features: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Study:
+    """A recipe with the photographs it is applied to, read once for all folds.
+
+    Attributes:
+        rows: the photos, each with its fold.
+        start: the network before any fit.
+        activations: what the frozen part of it makes of the plain view of each photo, and of augmented
+            ones where the top learns to name the labels.
+        features: (rows, width) that the heads read of the plain views under the start network.
+        taught: (rows, d) the teacher's embeddings of the plain views, where a head asks for them.
+        changed: the photos that the heads learn a second time, with the mark hidden or pasted; none
+            unless the recipe asks for it.
+        lessons: what a top that is trained learns from.
+        hardware: what it is computed on.
+    """
+
+    recipe: Recipe
+    rows: list[Row]
+    backbone: Backbone
+    preprocessing: Preprocessing
+    start: Network
+    activations: Activations
+    targets: Targets
+    features: NDArray[np.float32]
+    taught: NDArray[np.float32] | None
+    changed: tuple[Changed, ...]
+    lessons: Lessons
+    hardware: Hardware
+
+    @property
+    def folds(self) -> Integers:
+        """(rows,) the fold that holds each photo out."""
+        return np.array([row.fold for row in self.rows], dtype=np.int64)
+
+
+def prepare(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    cache: Path,
+    report: Report,
+    hardware: Hardware | None = None,
+) -> Study:
+    """Assign folds and estimate skin tones where the manifest has none, and read every photograph.
+
+    Raises:
+        ManifestError, PhotoError, BackboneError: naming the file and the cure.
+    """
+    hardware = hardware or Hardware()
+    folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
+    check_folds(folded)
+    check_files(folded, root)
+    taught = None
+    if recipe.asks_teacher:  # before all else that takes long: it may not be installed
+        report("asking the teacher")
+        with hardware.one_after_another():
+            taught = ask_teacher(folded, root, cache)
+    with hardware.one_after_another():
+        folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
+    torch.manual_seed(recipe.seed)
+    backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
+    preprocessing = backbone.preprocessing
+    if recipe.input_size:
+        preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
+    start = Network(
+        backbone,
+        len(recipe.labels),
+        frozen_stages=recipe.frozen_stages,
+        reads_stages=recipe.read_stages,
+        mirrors=recipe.mirrors,
+    )
+    activations = compute_activations(
+        folded,
+        root,
+        start,
+        preprocessing,
+        recipe,
+        cache,
+        hardware,
+        augmented=recipe.method == "finetune",
+    )
+    report(f"{len(folded)} photographs read")
+    features = compute_features(start, activations, np.arange(len(folded)), hardware)
+    changed: tuple[Changed, ...] = ()
+    if recipe.change_marks:
+        report("reading the photographs with the mark of their source hidden or pasted")
+        changed = _change_marks(folded, root, cache, start, preprocessing, hardware)
+    lessons = Lessons(activations, make_targets(folded, recipe))
+    if recipe.method == "distil" and taught is not None:
+        report("reading augmented views, and asking the teacher about them")
+        lessons = _taught_lessons(
+            folded, root, recipe, backbone, preprocessing, taught, cache, hardware
+        )
+        lessons = _with_plain_ones(lessons, activations, changed, start)
+    return Study(
+        recipe=recipe,
+        rows=folded,
+        backbone=backbone,
+        preprocessing=preprocessing,
+        start=start,
+        activations=activations,
+        targets=lessons.targets,
+        features=features,
+        taught=taught,
+        changed=changed,
+        lessons=lessons,
+        hardware=hardware,
+    )
+
+
+def _taught_lessons(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    backbone: Backbone,
+    preprocessing: Preprocessing,
+    taught: NDArray[np.float32],
+    cache: Path,
+    hardware: Hardware,
+) -> Lessons:
+    """The augmented views of rows, each with what the teacher says of just this view.
+
+    Args:
+        taught: (rows, d) the teacher's embeddings of the plain views.
+    """
+    # One view at a time: half of the augmented ones are mirrored already.
+    single = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
+    activations = compute_activations(
+        rows, root, single, preprocessing, recipe, cache, hardware, augmented=True
+    )
+    views = Views(rows, root, np.diff(activations.starts).tolist(), preprocessing, recipe)
+    plain = activations.starts[:-1]
+    augmented = np.setdiff1d(np.arange(len(views)), plain)
+    embeddings = np.zeros((len(views), taught.shape[1]), np.float32)
+    embeddings[plain] = taught
+    with hardware.one_after_another():
+        embeddings[augmented] = ask_of_pictures(
+            lambda n: views.picture(int(augmented[n])), len(augmented), [views.name()], cache
+        )
+    return Lessons(activations, make_targets(rows, recipe), embeddings)
+
+
+def _with_plain_ones(
+    lessons: Lessons, plain: Activations, changed: Sequence[Changed], start: Network
+) -> Lessons:
+    """Lessons with all that photos are judged by: the mirror image, and the views with changed marks.
+
+    What the teacher says of these is what it says of the plain view, so that neither is to matter.
+
+    Args:
+        lessons: each row's plain view and its augmented ones.
+        plain: what the start network's trunk makes of the plain views.
+        changed: what it makes of those with changed marks.
+        start: the start network.
+    """
+    if lessons.taught is None:
+        return lessons
+    rows = len(plain.starts) - 1
+    halves = 2 if start.mirrors else 1
+    added = [(np.arange(rows), half) for half in np.split(plain.values, halves, axis=1)[1:]]
+    for one in changed:
+        added += [(one.numbers, half) for half in np.split(one.activations.values, halves, axis=1)]
+    known = lessons.activations
+    counts = np.diff(known.starts)
+    # A row's plain view stays the first, the augmented ones the last.
+    owner = np.concatenate([np.repeat(np.arange(rows), counts), *(n for n, _ in added)])
+    augmented = np.ones(len(owner), dtype=bool)
+    augmented[known.starts[:-1]] = augmented[len(known.values) :] = False
+    places = np.argsort(np.lexsort((np.arange(len(owner)), augmented, owner)))
+    taught_plain = lessons.taught[known.starts[:-1]]
+    values = np.empty((len(places), *known.values.shape[1:]), known.values.dtype)
+    taught = np.empty((len(places), taught_plain.shape[1]), taught_plain.dtype)
+    done = 0
+    # One after another into its place: all of them side by side would take a gigabyte more.
+    for views, said in [
+        (known.values, lessons.taught),
+        *((half, taught_plain[numbers]) for numbers, half in added),
+    ]:
+        own = places[done : done + len(views)]
+        values[own], taught[own] = views, said
+        done += len(views)
+    return replace(
+        lessons,
+        activations=Activations(
+            np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]),
+            values,
+            np.bincount(owner[~augmented], minlength=rows),
+        ),
+        taught=taught,
+    )
+
+
+def _change_marks(
+    rows: Sequence[Row],
+    root: Path,
+    cache: Path,
+    start: Network,
+    preprocessing: Preprocessing,
+    hardware: Hardware,
+) -> tuple[Changed, ...]:
+    """The photos that can be changed, for each way to change them."""
+    with hardware.one_after_another():
+        watermark = kept_watermark(rows, root, cache)
+    if isinstance(watermark, str):  # in words, why there is none
+        return ()
+    changed = []
+    for way in WAYS:
+        found = photos_to_change(len(rows), watermark, way)
+        if len(found):
+            activations = changed_activations(
+                rows, root, cache, watermark, way, found, start, preprocessing, hardware
+            )
+            features = compute_features(start, activations, np.arange(len(found)), hardware)
+            changed.append(Changed(found, activations, features))
+    return tuple(changed)
+
+
+def kept_logits(
+    path: Path, ask: Callable[[], Floats], hardware: Hardware, *, resume: bool
+) -> Floats:
+    """Logits from a file of a run that goes on; asked for, and kept there, where there is none."""
+    known = resume and path.exists()
+    hardware.wait()  # before any process writes the file that the others look for
+    if not known:
+        logits = ask()
+        if hardware.writes:
+            write_whole(path, save({"logits": logits}))
+    hardware.wait()
+    return load_file(path)["logits"]
+
+
+@dataclass(frozen=True)
+class Readout:
+    """What turns the logits of a recipe's parts into probabilities and prediction sets."""
+
+    blend: Blend
+    calibration: Calibration
+    conformal: Conformal
+
+    def read(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Probabilities and membership of the prediction sets, both (n, labels)."""
+        mixed = self.blend(logits)
+        members = self.conformal.prediction_sets(self.calibration.probabilities(mixed))
+        return self.calibration.probabilities(mixed, prior), members
+
+
+def fit_readout(logits: Floats, labels: Integers, coverage: float) -> Readout:
+    """Blend, calibration and prediction sets from held-out logits (n, parts, labels)."""
+    blend = fit_blend(logits, labels)
+    mixed = blend(logits)
+    calibration = fit_calibration(mixed, labels)
+    conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
+    return Readout(blend, calibration, conformal)
+
+
+def make_predictions(
+    rows: Sequence[Row],
+    labels: tuple[str, ...],
+    probabilities: Floats,
+    members: NDArray[np.bool_],
+) -> Predictions:
+    """A predictions table of rows with their probabilities and prediction sets, both (n, labels)."""
+    sets = [[label for label, member in zip(labels, row, strict=True) if member] for row in members]
+    return Predictions(
+        labels=labels,
+        file=tuple(row.file for row in rows),
+        label=np.array([labels.index(row.label) for row in rows]),
+        group=tuple(row.group for row in rows),
+        source=tuple(row.source for row in rows),
+        source_label=tuple(row.source_label for row in rows),
+        kind=tuple(row.kind for row in rows),
+        skin_tone=tuple(row.skin_tone for row in rows),
+        fold=np.array([NO_FOLD if row.fold is None else row.fold for row in rows]),
+        probabilities=probabilities,
+        prediction_set=members,
+        outcome=tuple(outcome_of(prediction_set) for prediction_set in sets),
+    )

@@ -1,0 +1,1 @@
+"""What is written of a run: the report page, the model card, plots."""

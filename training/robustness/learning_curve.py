@@ -1,0 +1,104 @@
+"""A recipe that learns from fewer patients of the conditions: what more of them might bring."""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from calcinosis.training.evaluate.metrics import kernels as measures
+from calcinosis.training.evaluate.out_of_fold import cross_predictions, held_out_logits
+from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.fit.finetune import Report, silently
+from calcinosis.training.fit.prepare import Floats, Study
+from numpy.typing import NDArray
+
+SHARES: Final = (0.25, 0.5, 0.75)
+REPEATS: Final = 3
+
+
+def judge_with_fewer_patients(
+    study: Study, work: Path, logits: Floats, *, resume: bool, report: Report
+) -> list[dict[str, Any]]:
+    """How well photos are ranked by what has learnt from a share of the conditions' groups.
+
+    Every photo is judged as in cross-validation, and read out in the same way; only what each fold learns
+    from is thinned. All photos of `other` stay: of those there is no want. A top that a teacher
+    taught learns nothing of what the conditions' photos show, and is not trained anew: it has seen those that are
+    left out, but not what they show.
+
+    Args:
+        study: the recipe with its photographs.
+        work: folder for what is kept of each run.
+        logits: (rows, parts, labels) of the ordinary cross-validation, the last point of the curve.
+        resume: go on with a run that was stopped.
+        report: is told what is being done.
+
+    Returns:
+        A point a share, in ascending order: `share`; `groups`, how many of each condition stay, of
+        which each fold learns from all but its own; `auroc`, for each condition against all other
+        photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
+    """
+    points = []
+    tops = work if study.recipe.top_learns_no_condition else None
+    for share in SHARES:
+        choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
+        found = []
+        for repeat, kept in enumerate(choices):
+            report(f"learning from {share:.0%} of the conditions' groups, choice {repeat + 1}")
+            place = work / f"share-{share}-{repeat}"
+            thinned = held_out_logits(
+                study, place, kept=kept, tops=tops, resume=resume, report=silently
+            )
+            found.append(_ranked(cross_predictions(study, thinned)))
+        points.append(_point(study, choices[0], share, found))
+    everyone = np.ones(len(study.rows), dtype=bool)
+    return [*points, _point(study, everyone, 1.0, [_ranked(cross_predictions(study, logits))])]
+
+
+def some_groups(study: Study, share: float, seed: int) -> NDArray[np.bool_]:
+    """Which rows (n,) stay when of each condition's groups a random share does, at least one a fold."""
+    generator = np.random.default_rng([seed, round(1000 * share)])
+    labels, folds = study.targets.labels, study.folds
+    groups = np.array([row.group for row in study.rows])
+    kept = labels == len(study.recipe.labels) - 1
+    for label in range(len(study.recipe.labels) - 1):
+        # Thinned fold by fold, so that no fold is left without the label.
+        for fold in np.unique(folds):
+            own = np.unique(groups[(labels == label) & (folds == fold)])
+            count = min(len(own), max(1, round(share * len(own))))
+            chosen = generator.choice(own, size=count, replace=False)
+            kept |= (labels == label) & np.isin(groups, chosen)
+    return kept
+
+
+def _ranked(predictions: Predictions) -> list[float]:
+    """AUROC of each condition against all other photos."""
+    ones = np.ones((len(predictions), 1))
+    return [
+        float(
+            measures.area_under_roc(
+                predictions.probabilities[:, label], predictions.label == label, ones
+            )[0]
+        )
+        for label in range(len(predictions.labels) - 1)
+    ]
+
+
+def _point(
+    study: Study, kept: NDArray[np.bool_], share: float, found: Sequence[Sequence[float]]
+) -> dict[str, Any]:
+    conditions = study.recipe.labels[:-1]
+    learnt = {name: set[str]() for name in conditions}
+    for n in np.flatnonzero(kept):
+        if study.rows[n].label in learnt:
+            learnt[study.rows[n].label].add(study.rows[n].group)
+    auroc = {
+        name: {"mean": float(np.mean(values)), "lowest": min(values), "highest": max(values)}
+        for name, values in zip(conditions, zip(*found, strict=True), strict=True)
+    }
+    return {
+        "share": share,
+        "groups": {name: len(groups) for name, groups in learnt.items()},
+        "repeats": len(found),
+        "auroc": auroc,
+    }

@@ -1,0 +1,227 @@
+"""What is said of what was never learnt: conditions left out, and pictures that are no photographs of skin."""
+
+import csv
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from calcinosis.common.errors import TrainingError
+from calcinosis.data.manifest import fetch
+from calcinosis.data.synthetic import SKINS
+from calcinosis.model.finding import Finding
+from calcinosis.model.photo import open_photo
+from calcinosis.model.predictor import Reader
+from calcinosis.training.evaluate.bootstrap import wilson_interval
+from calcinosis.training.evaluate.out_of_fold import cross_predictions, held_out_logits
+from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.fit.finetune import Report, silently
+from calcinosis.training.fit.prepare import Floats, Study
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_sample_images
+
+ACCEPTED: Final = 0.95
+"""Share of the conditions' held-out photos that the score's threshold accepts."""
+
+_SAMPLES: Final = (
+    "astronaut", "chelsea", "coffee", "colorwheel", "hubble_deep_field", "immunohistochemistry",
+    "retina", "rocket",
+)  # fmt: skip
+"""Colour pictures that come with scikit-image, where it is installed (the extra `bench`)."""
+_DRAWN: Final = 20
+_SIZE: Final = (480, 360)
+
+
+def judge_foreign(
+    study: Study,
+    logits: Floats,
+    checkpoint: Path,
+    work: Path,
+    off_topic: Mapping[str, Image.Image],
+    *,
+    resume: bool,
+    report: Report,
+) -> dict[str, Any]:
+    """How much of what is foreign to a recipe is refused.
+
+    The score of a photo is the probability of `other`, and 1 where the photo is unfamiliar. Its threshold
+    is the one that accepts `ACCEPTED` of the conditions' held-out photos.
+
+    Args:
+        study: the recipe with its photographs.
+        logits: (rows, parts, labels), held out.
+        checkpoint: the folder of what was fitted on every photo; it is asked about the pictures.
+        work: folder for what is kept.
+        off_topic: further pictures by name, such as X-rays.
+        resume: go on with a run that was stopped.
+        report: is told what is being done.
+
+    Returns:
+        For each kind of picture the figure of the share refused, which a reader meets as an unusable
+        photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
+        `suggestive`, how many are taken for one condition. Conditions are judged by the prediction set
+        alone, pictures by all that a reader does.
+    """
+    learnt = cross_predictions(study, logits)
+    kinds = {
+        "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
+    }
+    report("conditions it had never learnt")
+    unseen, alone = _without_conditions(study)
+    asked = held_out_logits(unseen, work / "unseen", kept=alone, resume=resume, report=silently)
+    never = cross_predictions(unseen, asked)
+    kinds["conditions it had never learnt"] = _of_others(never, never, alone)
+    reader = Reader(checkpoint)
+    threshold = _threshold(learnt)
+    for kind, pictures in {**_pictures(), "pictures of other things": off_topic}.items():
+        if pictures:
+            report(f"{kind}: {len(pictures)} pictures")
+            kinds[kind] = _of_pictures(reader, list(pictures.values()), threshold)
+    return kinds
+
+
+def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
+    """The pictures below a root folder that a CSV of `file` and `reason` calls no clinical photograph.
+
+    Raises:
+        TrainingError: `bad_list`.
+        ManifestError, PhotoError: if a picture is absent or cannot be read.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as stream:
+            files = [
+                line["file"]
+                for line in csv.DictReader(stream)
+                if line["reason"].startswith("no clinical photograph")
+            ]
+    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+        raise TrainingError(
+            "bad_list", "is no CSV with the columns file and reason", name=str(path)
+        ) from None
+    return {file: open_photo(fetch(root, file), name=file) for file in files}
+
+
+def _without_conditions(study: Study) -> tuple[Study, np.ndarray]:
+    """The study with folds that hold whole conditions of `other` out, and which rows are of one alone.
+
+    A photo whose group has several source labels is not learnt from: its copy might be held out.
+    """
+    background = len(study.recipe.labels) - 1
+    others = study.targets.labels == background
+    names = np.array([row.source_label for row in study.rows])
+    known = np.unique(names[others])
+    shuffled = np.random.default_rng(study.recipe.seed).permutation(known)
+    folds = np.unique(study.folds)
+    fold_of = {name: int(folds[n % len(folds)]) for n, name in enumerate(shuffled)}
+    rows = [
+        replace(row, fold=fold_of[row.source_label]) if other else row
+        for row, other in zip(study.rows, others, strict=True)
+    ]
+    labels_of: dict[str, set[str]] = {}
+    for row in study.rows:
+        labels_of.setdefault(row.group, set()).add(row.source_label)
+    alone = np.array([len(labels_of[row.group]) == 1 for row in study.rows])
+    return replace(study, rows=rows), alone | ~others
+
+
+def _score(predictions: Predictions) -> Floats:
+    """The probability of `other` (n,)."""
+    return predictions.probabilities[:, -1]
+
+
+def _threshold(predictions: Predictions) -> float:
+    conditions = predictions.label < len(predictions.labels) - 1
+    return float(np.quantile(_score(predictions)[conditions], ACCEPTED))
+
+
+def _of_others(
+    predictions: Predictions, reference: Predictions, counted: np.ndarray
+) -> dict[str, Any]:
+    """The shares among the photos of `other` of a table."""
+    others = counted & (predictions.label == len(predictions.labels) - 1)
+    outcomes = np.array(predictions.outcome)[others]
+    caught = _score(predictions)[others] > _threshold(reference)
+    return _shares(outcomes == "out_of_scope", caught, outcomes == "suggestive")
+
+
+def _of_pictures(
+    reader: Reader, pictures: Sequence[Image.Image], threshold: float
+) -> dict[str, Any]:
+    findings: list[Finding] = [reader.read(picture) for picture in pictures]
+    refused = np.array([finding.outcome in ("retake", "out_of_scope") for finding in findings])
+    caught = np.array([_is_caught(reader, picture, threshold) for picture in pictures])
+    return _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
+
+
+def _is_caught(reader: Reader, picture: Image.Image, threshold: float) -> bool:
+    """Whether the score alone, without the gate of photo quality, tells a picture from the conditions'."""
+    config = reader.config
+    answer = reader.engine.explain(config.preprocessing.array(picture)[None])
+    if config.familiarity and not config.familiarity.knows(answer.embedding)[0]:
+        return True
+    logits = answer.logits.astype(np.float64)
+    return bool(config.calibration.probabilities(logits, config.prior)[0, -1] > threshold)
+
+
+def _shares(refused: np.ndarray, caught: np.ndarray, suggestive: np.ndarray) -> dict[str, Any]:
+    return {**_share(refused), "caught": _share(caught), "suggestive": int(suggestive.sum())}
+
+
+def _share(hit: np.ndarray) -> dict[str, Any]:
+    low, high = wilson_interval(float(hit.sum()), len(hit))
+    return {"value": float(hit.mean()), "low": low, "high": high, "n": len(hit)}
+
+
+def _pictures() -> dict[str, dict[str, Image.Image]]:
+    """Pictures that need no photographs of one's own, by kind and name."""
+    return {
+        "natural photographs": dict(_natural()),
+        "drawn pages of text": {f"{n}": _page(n) for n in range(_DRAWN)},
+        "noise": {f"{n}": _noise(n, (127, 127, 127), 70) for n in range(_DRAWN)},
+        "noise in the colours of skin": {
+            f"{n}": _noise(n, SKINS[n % len(SKINS)], 20) for n in range(_DRAWN)
+        },
+        "drawn even skin": {f"{n}": _noise(n, SKINS[n % len(SKINS)], 4) for n in range(_DRAWN)},
+        "drawn discs, as through a dermatoscope": {
+            f"{n}": _disc(_noise(n, SKINS[n % len(SKINS)], 12)) for n in range(_DRAWN)
+        },
+    }
+
+
+def _natural() -> Iterator[tuple[str, Image.Image]]:
+    for name, pixels in zip(("china", "flower"), load_sample_images().images, strict=True):
+        yield name, Image.fromarray(pixels)
+    try:
+        from skimage import data
+    except ImportError:
+        return
+    for name in _SAMPLES:
+        yield name, Image.fromarray(getattr(data, name)()).convert("RGB")
+
+
+def _noise(seed: int, colour: Sequence[int], spread: float) -> Image.Image:
+    random = np.random.default_rng(seed)
+    tone = np.array(colour) + random.integers(-15, 15)
+    pixels = tone + random.normal(0, spread, (_SIZE[1], _SIZE[0], 3))
+    return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+
+
+def _page(seed: int) -> Image.Image:
+    random = np.random.default_rng(seed)
+    paper = tuple(int(part) for part in random.integers(150, 246, 3))
+    page = Image.new("RGB", _SIZE, paper)
+    pen = ImageDraw.Draw(page)
+    for line in range(12):
+        words = " ".join("x" * int(length) for length in random.integers(2, 9, 9))
+        pen.text((20, 15 + 28 * line), words, fill=(30, 30, 40), font_size=18)
+    return page
+
+
+def _disc(picture: Image.Image) -> Image.Image:
+    width, height = picture.size
+    seen = Image.new("L", picture.size, 0)
+    side = min(width, height)
+    left, upper = (width - side) / 2, (height - side) / 2
+    ImageDraw.Draw(seen).ellipse((left, upper, left + side, upper + side), fill=255)
+    return Image.composite(picture, Image.new("RGB", picture.size), seen)
