@@ -16,7 +16,7 @@ from collections import Counter
 from pathlib import Path
 
 from calcinosis.model.heic import can_decode
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page.server import Answers
 from PIL import Image
 
@@ -101,7 +101,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        reader = Reader(write_tiny_checkpoint(Path(folder)))
+        reader = Predictor(write_tiny_checkpoint(Path(folder)))
     ends, slowest = fuzz(Answers(reader, {}, ()), arguments.files, arguments.seed)
     for end, count in ends.most_common():
         print(f"{count:6}  {end}")

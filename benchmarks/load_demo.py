@@ -20,7 +20,7 @@ import numpy as np
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.labels import LABELS
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from gradio_client import Client
 from PIL import Image
 
@@ -29,7 +29,7 @@ def serve_demo(checkpoint: Path, port: int) -> None:
     """The demo with no limit on how often one address asks."""
     from calcinosis.page import server as app
 
-    page = app.build_app(Reader(checkpoint, threads=1, any_picture=True))
+    page = app.build_app(Predictor(checkpoint, threads=1, skip_ood_check=True))
     app.launch(page, server_port=port, readings_per_minute=1e9, quiet=True)
 
 
@@ -50,7 +50,7 @@ def main() -> None:
 
     kinds = [(label, seed) for seed in range(4) for label in LABELS]
     contents = [as_jpeg(draw(label, seed, (640, 480))) for label, seed in kinds]
-    reader = Reader(arguments.checkpoint, any_picture=True)
+    reader = Predictor(arguments.checkpoint, skip_ood_check=True)
     expected = [reader.read(content).as_json() for content in contents]
 
     with socket.socket() as probe:

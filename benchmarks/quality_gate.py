@@ -34,8 +34,8 @@ import numpy as np
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
-from calcinosis.model.quality import find_problem
+from calcinosis.model.predictor import Predictor
+from calcinosis.model.quality import find_quality_issue
 from PIL import Image, ImageDraw, ImageFilter
 
 Degrade = Callable[[Image.Image], Image.Image]
@@ -168,12 +168,12 @@ def report(name: str, rows: list[Row], root: Path) -> None:
     for row in rows:
         photo = open_photo(root / row.file)
         photo.thumbnail((_MOST_SIDE, _MOST_SIDE))
-        problem = find_problem(photo)
+        problem = find_quality_issue(photo)
         if problem:
             refused[problem.code] += 1
         by_light.append((np.median(np.asarray(photo.convert("L"))), problem is not None))
         for kind, degrade in BAD.items():
-            found = find_problem(_saved(degrade(photo)))
+            found = find_quality_issue(_saved(degrade(photo)))
             caught[kind] += found is not None
     total = len(rows)
     print(f"\n{name} half: {total} photographs")
@@ -186,7 +186,7 @@ def report(name: str, rows: list[Row], root: Path) -> None:
 
 def report_shrunk(rows: list[Row], root: Path) -> None:
     """Print how often the shipped checkpoint says the same of a photograph made smaller."""
-    reader = Reader(threads=1)
+    reader = Predictor(threads=1)
     same: dict[int, list[tuple[bool, bool]]] = defaultdict(list)
     for row in rows:
         photo = open_photo(root / row.file)
@@ -204,10 +204,10 @@ def report_shrunk(rows: list[Row], root: Path) -> None:
         print(f"  {fewer:4} pixels: {_share(first, len(agreed))}  {_share(both, len(agreed))}")
 
 
-def _answer(reader: Reader, photo: Image.Image) -> tuple[int, tuple[bool, ...]]:
+def _answer(reader: Predictor, photo: Image.Image) -> tuple[int, tuple[bool, ...]]:
     """The most probable label and the prediction set, whatever the gate would say."""
     config = reader.config
-    logits = reader.engine.explain(config.preprocessing.array(photo)[None]).logits
+    logits = reader.engine.forward_with_cam(config.preprocessing.array(photo)[None]).logits
     probabilities = config.calibration.probabilities(logits)
     members = config.conformal.prediction_sets(probabilities)[0]
     return int(probabilities.argmax()), tuple(bool(member) for member in members)
@@ -219,7 +219,7 @@ def report_off_topic(excluded: Path, root: Path) -> None:
         rows = [row for row in csv.DictReader(file) if "no clinical" in row["reason"]]
     print(f"\n{len(rows)} pictures that are no photograph of skin")
     for row in rows:
-        problem = find_problem(open_photo(root / row["file"]))
+        problem = find_quality_issue(open_photo(root / row["file"]))
         print(f"  {problem.code if problem else 'passed':12} {row['reason']}")
 
 

@@ -31,7 +31,7 @@ from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.engine import INPUT, OUTPUTS, cores
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from PIL import Image
 
 PEER_START: Final = (
@@ -60,7 +60,7 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         exported = Path(folder) / "model.onnx"
         export_apart(exported)
-        reader = Reader(any_picture=True)
+        reader = Predictor(skip_ood_check=True)
         inputs = {
             path: reader.config.preprocessing.array(open_photo(path))[None] for path in photos
         }
@@ -94,7 +94,7 @@ def environment() -> dict[str, str]:
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
 
 
-def gather(exported: Path, reader: Reader) -> tuple[dict[str, Ask], list[str]]:
+def gather(exported: Path, reader: Predictor) -> tuple[dict[str, Ask], list[str]]:
     """How each contender is asked, and those that are not installed."""
     makers: dict[str, Callable[[], Ask]] = {
         "calcinosis": lambda: lambda path, _: reader.read(path),
@@ -131,19 +131,19 @@ def in_openvino(exported: Path) -> Ask:
     return lambda _, ready: compiled(ready)
 
 
-def in_torch(reader: Reader) -> Ask:
+def in_torch(reader: Predictor) -> Ask:
     import torch
 
     torch.set_num_threads(cores())
 
     def ask(_: Path, ready: np.ndarray) -> object:
         with torch.inference_mode():
-            return reader.network.explain(torch.from_numpy(ready))
+            return reader.network.forward_with_cam(torch.from_numpy(ready))
 
     return ask
 
 
-def with_timm(reader: Reader) -> Ask:
+def with_timm(reader: Predictor) -> Ask:
     import torch
     from timm.data import create_transform
 
@@ -159,7 +159,7 @@ def with_timm(reader: Reader) -> Ask:
     return ask
 
 
-def with_transformers(reader: Reader) -> Ask:
+def with_transformers(reader: Predictor) -> Ask:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel, ViTImageProcessor, pipeline
     from transformers.modeling_outputs import ImageClassifierOutput
@@ -210,13 +210,15 @@ def ask_in_turns(
     return {name: quantiles(values) for name, values in times.items()}
 
 
-def ask_by_stages(reader: Reader, photos: list[Path], repeats: int) -> dict[str, dict[str, float]]:
+def ask_by_stages(
+    reader: Predictor, photos: list[Path], repeats: int
+) -> dict[str, dict[str, float]]:
     """p50 and p95 of what reading a photo consists of, clocked while it is read."""
     stages = {
         "decode": (predictor, "open_photo"),
-        "quality": (predictor, "find_problem"),
+        "quality": (predictor, "find_quality_issue"),
         "input and network": (reader, "_ask"),
-        "network": (reader.engine, "explain"),
+        "network": (reader.engine, "forward_with_cam"),
         "decision": (predictor, "decide"),
         "heat map": (reader, "_heat_map"),
     }
@@ -256,7 +258,7 @@ def ask_for_many(
     exported: Path, photos: list[Path], inputs: dict[Path, np.ndarray], repeats: int
 ) -> dict[str, float]:
     """Photos a second, of a folder and of the network alone in the best of three ways."""
-    reader = Reader(threads=1, any_picture=True)
+    reader = Predictor(threads=1, skip_ood_check=True)
     wide, narrow = in_onnxruntime(exported), in_onnxruntime(exported, threads=1)
     ready = list(inputs.values())
     batches = [np.concatenate(ready[n : n + 8]) for n in range(0, len(ready), 8)]

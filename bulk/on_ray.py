@@ -10,7 +10,7 @@ from collections.abc import Generator
 from typing import TYPE_CHECKING, Any
 
 from calcinosis.bulk.table import claim
-from calcinosis.bulk.worker_pool import Crew
+from calcinosis.bulk.worker_pool import WorkerPool
 from calcinosis.common.errors import BulkError
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ class PartReader:
 
     def __init__(self, run: "Run") -> None:
         self._run = run
-        self._crew = Crew(run.job, workers=1)
+        self._crew = WorkerPool(run.job, workers=1)
 
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         told: dict[str, list[int]] = {"rows": [], "failed": []}
@@ -53,9 +53,9 @@ def read_on_ray(run: "Run", *, workers: int) -> Generator[tuple[int, int], None,
         ) from None
     if not run.left:
         return
-    from calcinosis.model.predictor import Reader
+    from calcinosis.model.predictor import Predictor
 
-    Reader(run.job.checkpoint, prior=run.job.prior)  # what is wrong with it is said here, once
+    Predictor(run.job.checkpoint, prior=run.job.prior)  # what is wrong with it is said here, once
     claim(run.out, run.depends_on)
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -32,10 +32,10 @@ class Worker:
 
     def __init__(self, job: Job) -> None:
         # Here, where the process has been told how many threads to use.
-        from calcinosis.model.predictor import Reader
+        from calcinosis.model.predictor import Predictor
 
         self._root = job.root
-        self._reader = Reader(job.checkpoint, prior=job.prior, threads=1)
+        self._reader = Predictor(job.checkpoint, prior=job.prior, threads=1)
         self.labels: tuple[str, ...] = self._reader.config.labels
 
     def read(self, first: int, files: Sequence[str]) -> list[Record]:

@@ -15,11 +15,11 @@ from calcinosis.bulk.table import (
     pyarrow,
     write_part,
 )
-from calcinosis.bulk.worker_pool import Crew, Task
+from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError
-from calcinosis.data.manifest_index import Listing, Slice, survey
+from calcinosis.data.manifest_index import Chunk, ManifestIndex, survey
 
-Engine = Literal["here", "ray"]
+InferenceBackend = Literal["here", "ray"]
 
 ROWS_A_PART: Final = 1000
 """What is read again, at most, after everything was killed: a minute's work of two cores."""
@@ -40,15 +40,17 @@ class Run:
         failed: rows without a finding, so far.
     """
 
-    listing: Listing
+    listing: ManifestIndex
     job: Job
     out: Path
     depends_on: dict[str, Any]
-    left: list[Slice]
+    left: list[Chunk]
     done: int
     failed: int
 
-    def read(self, *, workers: int, engine: Engine = "here") -> Generator[int, None, None]:
+    def read(
+        self, *, workers: int, engine: InferenceBackend = "here"
+    ) -> Generator[int, None, None]:
         """Read what is left; says of each bunch of photos how many there were.
 
         Raises:
@@ -63,12 +65,12 @@ class Run:
                 self.failed += failed
                 yield rows
         elif self.left:
-            with Crew(self.job, workers=workers) as crew:
+            with WorkerPool(self.job, workers=workers) as crew:
                 claim(self.out, self.depends_on)
                 yield from self.read_with(crew)
         finish(self.out)
 
-    def read_with(self, crew: Crew) -> Generator[int, None, None]:
+    def read_with(self, crew: WorkerPool) -> Generator[int, None, None]:
         """Read what is left with a crew and write each part when its last photo was read."""
         slices = iter(self.left)
         piece = next(slices, None)
@@ -89,7 +91,7 @@ class Run:
                     yield row - len(files) + 1, files
                     files = []
 
-    def only(self, piece: Slice) -> "Run":
+    def only(self, piece: Chunk) -> "Run":
         """The same for one slice alone, in another process."""
         return replace(self, left=[piece], failed=0)
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from calcinosis.bulk.reading import Record
 from calcinosis.common.errors import BulkError
-from calcinosis.data.manifest_index import Slice
+from calcinosis.data.manifest_index import Chunk
 
 RUN: Final = "_run.json"
 """What the run depends on. Readers of tables pass over names that begin with an underscore."""
@@ -65,12 +65,12 @@ def claim(out: Path, run: dict[str, Any]) -> None:
     _write(out / RUN, (json.dumps(run, indent=2) + "\n").encode())
 
 
-def part_path(out: Path, piece: Slice) -> Path:
+def part_path(out: Path, piece: Chunk) -> Path:
     """Where the findings of a slice belong."""
     return out / f"part-{piece.number:07}.parquet"
 
 
-def failed_in(out: Path, piece: Slice) -> int | None:
+def failed_in(out: Path, piece: Chunk) -> int | None:
     """How many photos of a slice got no finding; None where the slice is still to be read."""
     path = part_path(out, piece)
     if not path.exists():
@@ -79,7 +79,7 @@ def failed_in(out: Path, piece: Slice) -> int | None:
     return int(facts.metadata[_FAILED])
 
 
-def write_part(out: Path, piece: Slice, records: Sequence[Record], labels: Sequence[str]) -> int:
+def write_part(out: Path, piece: Chunk, records: Sequence[Record], labels: Sequence[str]) -> int:
     """Write the findings of a slice whole or not at all; says how many photos got none.
 
     Raises:

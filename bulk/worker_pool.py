@@ -29,7 +29,7 @@ _THREAD_SETTINGS: Final = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_T
 _job: Job | None = None
 
 
-class Crew:
+class WorkerPool:
     """So many processes, each with a network of its own, that read rows.
 
     Attributes:
@@ -41,15 +41,15 @@ class Crew:
         BulkError: `workers_end`, when workers end before they read anything.
 
     Example:
-        >>> with Crew(job, workers=2) as crew:  # doctest: +SKIP
+        >>> with WorkerPool(job, workers=2) as crew:  # doctest: +SKIP
         ...     for records in crew.read(tasks): ...
     """
 
     def __init__(self, job: Job, *, workers: int) -> None:
         self._job, self._workers = job, workers
-        self._pool, self.labels = self._hire(workers)
+        self._pool, self.labels = self._spawn(workers)
 
-    def __enter__(self) -> "Crew":
+    def __enter__(self) -> "WorkerPool":
         return self
 
     def __exit__(
@@ -93,7 +93,7 @@ class Crew:
         # photo, the others go to a new crew.
         self._pool.shutdown(cancel_futures=True)
         records = self._read_one_by_one(task)
-        self._pool, _ = self._hire(self._workers)
+        self._pool, _ = self._spawn(self._workers)
         again = [waiting for waiting, _ in given]
         given.clear()
         given.extend((waiting, self._submit(waiting)) for waiting in again)
@@ -102,7 +102,7 @@ class Crew:
     def _read_one_by_one(self, task: Task) -> list[Record]:
         first, files = task
         records: list[Record] = []
-        pool, _ = self._hire(1)
+        pool, _ = self._spawn(1)
         try:
             for row, file in enumerate(files, start=first):
                 for _ in range(_TRIES):
@@ -111,7 +111,7 @@ class Crew:
                         break
                     except BrokenProcessPool:
                         pool.shutdown()
-                        pool, _ = self._hire(1)
+                        pool, _ = self._spawn(1)
                 else:
                     message = "ended the process that read it; open it elsewhere and save it again"
                     records.append(failure(row, file, "crashed", message))
@@ -119,7 +119,7 @@ class Crew:
             pool.shutdown()
         return records
 
-    def _hire(self, workers: int) -> tuple[ProcessPoolExecutor, tuple[str, ...]]:
+    def _spawn(self, workers: int) -> tuple[ProcessPoolExecutor, tuple[str, ...]]:
         # Not by fork: a copy of a process whose libraries run threads may wait for ever.
         spawn = multiprocessing.get_context("spawn")
         pool = ProcessPoolExecutor(workers, spawn, _begin, (self._job,))

@@ -66,7 +66,7 @@ PrecisionOption = Annotated[
 ]
 
 
-def _kindly(command: Callable[..., None]) -> Callable[..., None]:
+def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
     """A user's mistake ends in one line and the exit code 1; an interruption in 130."""
 
     @wraps(command)
@@ -76,11 +76,11 @@ def _kindly(command: Callable[..., None]) -> Callable[..., None]:
         try:
             command(*args, **kwargs)
         except (CalcinosisError, DataError) as error:
-            _complain("calcinosis", str(error))
+            print_error("calcinosis", str(error))
             raise typer.Exit(1) from None
         except OSError as error:
             what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-            _complain("calcinosis", what)
+            print_error("calcinosis", what)
             raise typer.Exit(1) from None
         except KeyboardInterrupt:
             console.print("calcinosis: stopped; what was finished is kept", highlight=False)
@@ -89,7 +89,7 @@ def _kindly(command: Callable[..., None]) -> Callable[..., None]:
     return guarded
 
 
-def _complain(what: str, message: str) -> None:
+def print_error(what: str, message: str) -> None:
     """Say what went wrong, in one line; brackets in it are text and no markup."""
     console.print(f"[red]{escape(what)}:[/red] {escape(message)}", highlight=False, soft_wrap=True)
 
@@ -100,7 +100,7 @@ def _report(line: str) -> None:
 
 
 @app.command()
-@_kindly
+@handle_errors
 def predict(
     photos: Annotated[
         list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photographs.")
@@ -151,11 +151,11 @@ def predict(
     from calcinosis.model.engine import cores
     from calcinosis.model.heatmap import overlay
     from calcinosis.model.photo import open_photo
-    from calcinosis.model.predictor import Reader
+    from calcinosis.model.predictor import Predictor
 
     try:
         threads = 1 if len(photos) > 1 else None
-        reader = Reader(checkpoint or SHIPPED, prior=_chances(prior), threads=threads)
+        reader = Predictor(checkpoint or SHIPPED, prior=_chances(prior), threads=threads)
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     failed = False
@@ -166,7 +166,7 @@ def predict(
             if as_json:
                 print(json.dumps({"file": str(path), "error": trouble}, ensure_ascii=False))
             else:
-                _complain(str(path), finding.message)
+                print_error(str(path), finding.message)
             continue
         if as_json:
             print(
@@ -225,7 +225,7 @@ def _print_finding(path: Path, finding: Any) -> None:
 
 
 @app.command()
-@_kindly
+@handle_errors
 def demo(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 7860,
     checkpoint: Annotated[
@@ -254,7 +254,7 @@ def demo(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def audit(
     manifest: ManifestOption,
     root: RootOption,
@@ -292,7 +292,7 @@ def audit(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def split(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option("--out", help="CSV to write.")],
@@ -334,7 +334,7 @@ def split(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def train(
     manifest: ManifestOption,
     root: RootOption,
@@ -357,7 +357,7 @@ def train(
     ] = None,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
-    from calcinosis.training.fit.device import Hardware
+    from calcinosis.training.fit.device import Device
     from calcinosis.training.recipe import load_recipe
     from calcinosis.training.train import train as run
 
@@ -372,8 +372,8 @@ def train(
         cache=cache or out / "cache",
         resume=resume,
         report=_report,
-        command=_as_written("train", places),
-        hardware=Hardware(device, precision),
+        command=reproduce_command("train", places),
+        hardware=Device(device, precision),
         watermark=watermark,
         leave_source_out=leave_source_out,
         learning_curve=learning_curve,
@@ -398,7 +398,7 @@ def _draw_graph(checkpoint: Path) -> None:
 
 
 @app.command()
-@_kindly
+@handle_errors
 def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; for onnx alone.")
@@ -430,7 +430,7 @@ def export(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def crossval(
     manifest: ManifestOption,
     root: RootOption,
@@ -446,10 +446,10 @@ def crossval(
 ) -> None:
     """Cross-validate a recipe: every photo is judged by a network that saw none of its group."""
     from calcinosis.training.crossval import cross_validate
-    from calcinosis.training.fit.device import Hardware
+    from calcinosis.training.fit.device import Device
     from calcinosis.training.recipe import load_recipe
 
-    recipe, hardware = load_recipe(config), Hardware(device, precision)
+    recipe, hardware = load_recipe(config), Device(device, precision)
     rows = _checked_rows(manifest, root, recipe.labels)
     _, _, metrics = cross_validate(
         rows,
@@ -469,7 +469,7 @@ def crossval(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def evaluate(
     manifest: ManifestOption,
     root: RootOption,
@@ -490,7 +490,7 @@ def evaluate(
 
 
 @app.command()
-@_kindly
+@handle_errors
 def bench(
     photos: Annotated[
         Path | None, typer.Option(help="Folder of photographs; pictures are drawn unless given.")
@@ -510,7 +510,7 @@ def bench(
 
 
 @sets.command("list")
-@_kindly
+@handle_errors
 def list_sets(
     name: Annotated[
         str | None, typer.Argument(metavar="[SET]", help="Say all that is known of this set.")
@@ -545,7 +545,7 @@ def _plainly(value: object) -> str:
 
 
 @sets.command("download")
-@_kindly
+@handle_errors
 def download_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
@@ -589,7 +589,7 @@ def download_set(
 
 
 @sets.command("build")
-@_kindly
+@handle_errors
 def build_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
     root: Annotated[Path, typer.Option("--root", help="Folder that holds the set's own files.")],
@@ -631,7 +631,7 @@ def _checked_rows(manifest: Path, root: Path, labels: tuple[str, ...]) -> list[A
     return rows
 
 
-def _as_written(command: str, places: dict[str, Path]) -> str:
+def reproduce_command(command: str, places: dict[str, Path]) -> str:
     """A command as it may stand in a card: a place outside the working folder keeps its name only."""
     arguments = [
         (name, path.name if path.is_absolute() else str(path)) for name, path in places.items()

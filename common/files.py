@@ -16,7 +16,7 @@ _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 
 
 @contextmanager
-def naming_a_full_disk(folder: Path) -> Iterator[None]:
+def disk_full_error(folder: Path) -> Iterator[None]:
     """Say in one line that the disk is full.
 
     Raises:
@@ -36,7 +36,7 @@ def naming_a_full_disk(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all; the one that was there stays until the new one is whole."""
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(path.name + ".partial")
@@ -51,9 +51,9 @@ def write_whole(path: Path, content: bytes) -> None:
 def write_json(path: Path, content: Any) -> None:
     """The same for what goes into JSON."""
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    write_whole(path, text.encode())
+    atomic_write(path, text.encode())
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
     """The same for tensors, in safetensors."""
-    write_whole(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+    atomic_write(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))

@@ -225,7 +225,7 @@ def fetch(root: Path, file: str) -> Path | bytes:
     return open_shard(place).read(name)
 
 
-def place_of(root: Path, file: str) -> Path:
+def path_of(root: Path, file: str) -> Path:
     """The file on disk that holds a photo: its own, or the shard's.
 
     Raises:

@@ -15,7 +15,7 @@ _BOM: Final = b"\xef\xbb\xbf"
 
 
 @dataclass(frozen=True)
-class Slice:
+class Chunk:
     """Consecutive rows of a manifest.
 
     Attributes:
@@ -32,7 +32,7 @@ class Slice:
 
 
 @dataclass(frozen=True)
-class Listing:
+class ManifestIndex:
     """What one passage through a manifest told.
 
     Attributes:
@@ -45,9 +45,9 @@ class Listing:
     path: Path
     rows: int
     digest: str
-    slices: tuple[Slice, ...]
+    slices: tuple[Chunk, ...]
 
-    def files(self, piece: Slice) -> Iterator[str]:
+    def files(self, piece: Chunk) -> Iterator[str]:
         """The column `file` of a slice's rows."""
         with self.path.open("rb") as stream:
             header = _Lines(stream, self.path)
@@ -58,7 +58,7 @@ class Listing:
                 yield values[columns.index("file")]
 
 
-def survey(path: Path, *, rows_a_slice: int) -> Listing:
+def survey(path: Path, *, rows_a_slice: int) -> ManifestIndex:
     """Pass through a manifest once: check it, count it, and note where its slices begin.
 
     Of its columns only `file` is needed. Whether the photos are there is not looked at, and a photo
@@ -67,7 +67,7 @@ def survey(path: Path, *, rows_a_slice: int) -> Listing:
     Raises:
         ManifestError: at the first fault, naming the line.
     """
-    slices: list[Slice] = []
+    slices: list[Chunk] = []
     rows = 0
     try:
         with path.open("rb") as stream:
@@ -77,7 +77,7 @@ def survey(path: Path, *, rows_a_slice: int) -> Listing:
             for line, values in _records(lines, delimiter, path):
                 _check(values, columns, path, line)
                 if rows and rows % rows_a_slice == 0:
-                    slices.append(Slice(len(slices), rows - rows_a_slice, rows_a_slice, begin))
+                    slices.append(Chunk(len(slices), rows - rows_a_slice, rows_a_slice, begin))
                     begin = at
                 rows += 1
                 at = lines.consumed
@@ -89,8 +89,8 @@ def survey(path: Path, *, rows_a_slice: int) -> Listing:
     if not rows:
         raise _fault("empty_manifest", "has a header and no rows; add a row a photo", path)
     first = len(slices) * rows_a_slice
-    slices.append(Slice(len(slices), first, rows - first, begin))
-    return Listing(path, rows, digest, tuple(slices))
+    slices.append(Chunk(len(slices), first, rows - first, begin))
+    return ManifestIndex(path, rows, digest, tuple(slices))
 
 
 class _Lines:

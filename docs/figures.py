@@ -11,7 +11,7 @@ from typing import Any, Final
 from calcinosis.model.config import SHIPPED
 from calcinosis.training.evaluate.metrics.registry import find_figure
 from calcinosis.training.report.card import FIGURES
-from calcinosis.training.report.formatting import plain_name, say_figure
+from calcinosis.training.report.formatting import format_estimate, plain_name
 
 README: Final = Path(__file__).parents[1] / "README.md"
 BEGIN: Final = "<!-- figures: written by docs/figures.py -->"
@@ -69,7 +69,7 @@ def every_figure(metrics: dict[str, Any]) -> str:
 
 
 def _said(figure: dict[str, Any] | None, percent: bool) -> str:
-    return say_figure(figure, percent=percent)
+    return format_estimate(figure, percent=percent)
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

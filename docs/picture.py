@@ -12,9 +12,9 @@ from typing import Final
 
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import SHIPPED
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
-from calcinosis.page.validation_stats import read_record
+from calcinosis.page.validation_stats import read_validation_stats
 from PIL import Image, ImageFilter
 from playwright.sync_api import sync_playwright
 
@@ -60,7 +60,9 @@ def main() -> None:
     browser = os.environ.get("CALCINOSIS_BROWSER") or shutil.which("chromium")
     if not browser:
         sys.exit("There is no chromium; install it, or name a browser in CALCINOSIS_BROWSER.")
-    page = demo.build_app(Reader(SHIPPED, any_picture=True), record=read_record(SHIPPED))
+    page = demo.build_app(
+        Predictor(SHIPPED, skip_ood_check=True), record=read_validation_stats(SHIPPED)
+    )
     _, address, _ = demo.launch(page, prevent_thread_lock=True, quiet=True)
     shown = photograph(address, browser)
     page.close()

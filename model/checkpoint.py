@@ -81,9 +81,9 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
         backbone,
         len(config.labels),
         frozen_stages=_cut(config),
-        keeps_start=config.kept_from is not None,
-        reads_stages=config.read_from is not None,
-        mirrors=config.mirrors,
+        two_branch=config.kept_from is not None,
+        multi_scale=config.read_from is not None,
+        flip_tta=config.flip_tta,
     )
     _check_state(path, state, _inference_state(network))
     for prefix, part in _parts(network).items():

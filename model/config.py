@@ -6,7 +6,7 @@ from typing import Any, Final
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.calibration import Calibration, Conformal, check_prior
 from calcinosis.model.labels import check_labels
-from calcinosis.model.ood import Familiarity
+from calcinosis.model.ood import OODDetector
 from calcinosis.model.preprocessing import Preprocessing
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
@@ -31,10 +31,10 @@ class CheckpointConfig(BaseModel):
             null where they are not.
         read_from: the backbone's stage whose output the head reads beside those of all later stages, of
             the start weights; null where it reads the last one alone.
-        mirrors: the head reads the mean over a photo and its mirror image.
+        flip_tta: the head reads the mean over a photo and its mirror image.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
-        familiarity: what tells photos from other pictures; null where nothing does.
+        ood: what tells photos from other pictures; null where nothing does.
         prior: the chances of each label that probabilities assume unless a reader asks for others.
         licence: of the weights, from the terms of the photographs.
         training: how it was made: the command, its settings, counts, versions.
@@ -48,11 +48,11 @@ class CheckpointConfig(BaseModel):
     backbone: str
     kept_from: int | None = Field(default=None, ge=0)
     read_from: int | None = Field(default=None, ge=0)
-    mirrors: bool = False
+    flip_tta: bool = False
     preprocessing: Preprocessing
     calibration: Calibration
     conformal: Conformal
-    familiarity: Familiarity | None = None
+    ood: OODDetector | None = None
     prior: tuple[float, ...]
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)

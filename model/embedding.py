@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 from calcinosis.model.config import SHIPPED
-from calcinosis.model.engine import open_engine
+from calcinosis.model.engine import open_backend
 from PIL import Image
 
 
@@ -26,10 +26,10 @@ class Embedder:
     """
 
     def __init__(self, checkpoint: Path = SHIPPED) -> None:
-        self._engine, config = open_engine(checkpoint)
+        self._engine, config = open_backend(checkpoint)
         self._preprocessing = config.preprocessing
 
     def __call__(self, photos: Sequence[Image.Image]) -> np.ndarray:
         """Embeddings (n, channels), float32, of n upright RGB photos."""
         inputs = np.stack([self._preprocessing.array(photo) for photo in photos])
-        return self._engine.explain(inputs).embedding
+        return self._engine.forward_with_cam(inputs).embedding

@@ -33,19 +33,19 @@ Floats = NDArray[np.float32]
 CONFIG_ENTRY: Final = "config"
 """The entry of an ONNX file's metadata that holds what a checkpoint's `config.json` holds."""
 
-DIGEST_ENTRY: Final = "drawn_of"
+DIGEST_ENTRY: Final = "source_digest"
 """The entry that holds the digest of the weights and settings that the file was made of."""
 
 INPUT: Final = "inputs"
 OUTPUTS: Final = ("logits", "evidence", "embedding")
 
 _SAID_OF_A_FINDING: Final = {
-    "name", "calibration", "conformal", "familiarity", "prior", "licence", "training",
+    "name", "calibration", "conformal", "ood", "prior", "licence", "training",
 }  # fmt: skip
 """Settings that no layer depends on."""
 
 
-class Answer(NamedTuple):
+class Output(NamedTuple):
     """What a network says of n photos; `calcinosis.model.network.Output` in arrays.
 
     Attributes:
@@ -59,15 +59,15 @@ class Answer(NamedTuple):
     embedding: Floats
 
 
-class Engine(Protocol):
+class InferenceBackend(Protocol):
     """A network that is ready to be asked, by several threads at once if need be."""
 
-    def explain(self, inputs: Floats) -> Answer:
+    def forward_with_cam(self, inputs: Floats) -> Output:
         """The answer for inputs (n, 3, size, size)."""
         ...
 
 
-class TorchEngine:
+class TorchBackend:
     """The network in PyTorch, from a checkpoint's folder.
 
     Raises:
@@ -82,20 +82,20 @@ class TorchEngine:
             torch.set_num_threads(threads)
         self.network, self.config = load_checkpoint(folder)
 
-    def explain(self, inputs: Floats) -> Answer:
+    def forward_with_cam(self, inputs: Floats) -> Output:
         import torch
 
         with torch.inference_mode():
-            output = self.network.explain(torch.from_numpy(inputs))
-        return Answer(*(tensor.numpy() for tensor in output))
+            output = self.network.forward_with_cam(torch.from_numpy(inputs))
+        return Output(*(tensor.numpy() for tensor in output))
 
 
-class OnnxEngine:
+class OnnxBackend:
     """The network in ONNX Runtime.
 
     Attributes:
         config: what the file says of itself.
-        drawn_of: digest of the weights and settings that it was made of.
+        source_digest: digest of the weights and settings that it was made of.
 
     Raises:
         CheckpointError: `bad_onnx` or `bad_config`.
@@ -118,7 +118,7 @@ class OnnxEngine:
         if CONFIG_ENTRY not in entries or DIGEST_ENTRY not in entries:
             raise _bad_onnx(path, "was not written by this project")
         self.config = parse_config(entries[CONFIG_ENTRY], path)
-        self.drawn_of = entries[DIGEST_ENTRY]
+        self.source_digest = entries[DIGEST_ENTRY]
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
         starts = [(one.name, one.shape[1:2]) for one in self._session.get_outputs()]
@@ -130,13 +130,13 @@ class OnnxEngine:
         ):
             raise _bad_onnx(path, "holds another network than its settings say")
 
-    def explain(self, inputs: Floats) -> Answer:
-        return Answer(*self._session.run(list(OUTPUTS), {INPUT: inputs}))
+    def forward_with_cam(self, inputs: Floats) -> Output:
+        return Output(*self._session.run(list(OUTPUTS), {INPUT: inputs}))
 
 
-def open_engine(
+def open_backend(
     checkpoint: Path = SHIPPED, *, threads: int | None = None
-) -> tuple[Engine, CheckpointConfig]:
+) -> tuple[InferenceBackend, CheckpointConfig]:
     """What answers for a checkpoint, and the checkpoint's settings.
 
     Args:
@@ -147,11 +147,11 @@ def open_engine(
         CheckpointError: if the checkpoint cannot be loaded.
     """
     if checkpoint.is_file():
-        exported = OnnxEngine(checkpoint, threads)
+        exported = OnnxBackend(checkpoint, threads)
         return exported, exported.config
     config = load_config(checkpoint)
     engine = _graph_engine(checkpoint, config, threads)
-    return engine or TorchEngine(checkpoint, threads), config
+    return engine or TorchBackend(checkpoint, threads), config
 
 
 def digest(folder: Path, config: CheckpointConfig) -> str:
@@ -168,14 +168,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _graph_engine(folder: Path, config: CheckpointConfig, threads: int | None) -> OnnxEngine | None:
+def _graph_engine(
+    folder: Path, config: CheckpointConfig, threads: int | None
+) -> OnnxBackend | None:
     """The graph beside the weights, if it was drawn of just these."""
     try:
         wanted = digest(folder, config)
-        engine = OnnxEngine(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
+        engine = OnnxBackend(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
     except (OSError, CheckpointError):
         return None
-    return engine if engine and engine.drawn_of == wanted else None
+    return engine if engine and engine.source_digest == wanted else None
 
 
 def _bad_onnx(path: Path, what: str) -> CheckpointError:

@@ -18,7 +18,7 @@ import torch
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.checkpoint import load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
-from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxEngine, digest
+from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxBackend, digest
 from calcinosis.model.network import Network
 from torch import nn
 
@@ -60,10 +60,10 @@ class _Explaining(nn.Module):
         self.network = network
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.network.explain(inputs))
+        return tuple(self.network.forward_with_cam(inputs))
 
 
-def _draw(network: Network, config: CheckpointConfig, drawn_of: str) -> Any:
+def _draw(network: Network, config: CheckpointConfig, source_digest: str) -> Any:
     """The network as an `onnx.ModelProto` that holds its weights under the network's own names."""
     try:
         import onnx  # noqa: F401 (the exporter needs it, and says so less kindly)
@@ -93,7 +93,7 @@ def _draw(network: Network, config: CheckpointConfig, drawn_of: str) -> Any:
     common.ClearMetadataAndDocStringPass()(program.model)
     model = program.model_proto
     model.producer_name = "calcinosis"
-    for key, value in ((CONFIG_ENTRY, config.model_dump_json()), (DIGEST_ENTRY, drawn_of)):
+    for key, value in ((CONFIG_ENTRY, config.model_dump_json()), (DIGEST_ENTRY, source_digest)):
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     return model
@@ -149,7 +149,7 @@ def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) ->
     partial = out.with_name(f"{out.name}.partial")
     try:
         partial.write_bytes(model.SerializeToString())
-        difference = _difference(OnnxEngine(partial), network, config)
+        difference = _difference(OnnxBackend(partial), network, config)
         if not difference <= TOLERANCE:
             raise CheckpointError(
                 "export_differs",
@@ -161,15 +161,15 @@ def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) ->
         partial.unlink(missing_ok=True)
 
 
-def _difference(engine: OnnxEngine, network: Network, config: CheckpointConfig) -> float:
+def _difference(engine: OnnxBackend, network: Network, config: CheckpointConfig) -> float:
     """The largest difference between two engines' answers, against 1 or the largest of them."""
     size = config.preprocessing.size
     largest = 0.0
     for count in (1, 3):
         inputs = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
-            expected = network.explain(inputs)
-        found = engine.explain(inputs.numpy())
+            expected = network.forward_with_cam(inputs)
+        found = engine.forward_with_cam(inputs.numpy())
         for ours, theirs in zip(found, expected, strict=True):
             scale = max(1.0, float(theirs.abs().max()))
             largest = max(largest, float(np.abs(ours - theirs.numpy()).max()) / scale)

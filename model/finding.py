@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import numpy as np
 from calcinosis.model.labels import OTHER, conditions
-from calcinosis.model.quality import Problem
+from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import Words, words
 from numpy.typing import NDArray
 
@@ -95,7 +95,7 @@ def decide(
     coverage: float,
     checkpoint: str,
     heat_maps: Sequence[HeatMap | None] = (None,),
-    left_out: Mapping[int, Problem] = MappingProxyType({}),
+    left_out: Mapping[int, QualityIssue] = MappingProxyType({}),
     language: str = "en",
 ) -> Finding:
     """The finding for a usable photo, or for several of one lesion together.
@@ -134,8 +134,8 @@ def decide(
     )
 
 
-def ask_for_another(
-    problem: Problem, *, prior: Mapping[str, float], checkpoint: str, language: str = "en"
+def retake_finding(
+    problem: QualityIssue, *, prior: Mapping[str, float], checkpoint: str, language: str = "en"
 ) -> Finding:
     """The finding for a photo that cannot be used: it changes nothing and excludes nothing."""
     say = words(language)

@@ -58,11 +58,11 @@ class _Pooled(NamedTuple):
 class Network(nn.Module):
     """A backbone cut into a frozen `trunk` and a trained `top`, with a linear `head`.
 
-    With `keeps_start`, the stages of the top as they were before training stay beside it as `kept`, and
+    With `two_branch`, the stages of the top as they were before training stay beside it as `kept`, and
     the head reads both. What a few dozen photographs taught and what millions of others had taught before
     are then weighed against each other, rather than the one overwriting the other.
 
-    With `reads_stages`, the head reads the stages that keep their start weights one by one, from the end
+    With `multi_scale`, the head reads the stages that keep their start weights one by one, from the end
     of the trunk to the last: early ones still see a lesion of a few pixels and how it shines, which the
     last has given up for what ImageNet asks. Each is read twice, by its mean and by its generalised mean.
 
@@ -79,21 +79,21 @@ class Network(nn.Module):
         label_count: int,
         *,
         frozen_stages: int = 0,
-        keeps_start: bool = False,
-        reads_stages: bool = False,
-        mirrors: bool = False,
+        two_branch: bool = False,
+        multi_scale: bool = False,
+        flip_tta: bool = False,
     ) -> None:
         super().__init__()
         stages = list(backbone.stages)
         self.trunk = nn.Sequential(*stages[:frozen_stages])
         self.top = nn.Sequential(*stages[frozen_stages:])
-        self.kept = copy.deepcopy(self.top) if keeps_start else None
-        self.reads_stages = reads_stages
-        self.mirrors = mirrors
-        self.start_width = backbone.channels
-        if reads_stages:
-            self.start_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
-        self.head = nn.Linear(self.start_width + keeps_start * backbone.channels, label_count)
+        self.kept = copy.deepcopy(self.top) if two_branch else None
+        self.multi_scale = multi_scale
+        self.flip_tta = flip_tta
+        self.pretrained_width = backbone.channels
+        if multi_scale:
+            self.pretrained_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
+        self.head = nn.Linear(self.pretrained_width + two_branch * backbone.channels, label_count)
         self.trunk.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Network":
@@ -106,13 +106,13 @@ class Network(nn.Module):
         """Mean features (n, channels), scaled, of a feature map (n, channels, h, w)."""
         return _scaled(feature_map.mean(dim=(2, 3)))
 
-    def see(self, inputs: torch.Tensor) -> torch.Tensor:
+    def forward_frozen(self, inputs: torch.Tensor) -> torch.Tensor:
         """The trunk's output for inputs (n, 3, height, width), the mirror images' as further channels."""
         seen: torch.Tensor = self.trunk(inputs)
-        return torch.cat([seen, self.trunk(inputs.flip(3))], dim=1) if self.mirrors else seen
+        return torch.cat([seen, self.trunk(inputs.flip(3))], dim=1) if self.flip_tta else seen
 
-    def start_features(self, seen: torch.Tensor) -> torch.Tensor:
-        """What the head reads of the start weights, (n, start_width), for what `see` gave.
+    def pretrained_features(self, seen: torch.Tensor) -> torch.Tensor:
+        """What the head reads of the start weights, (n, pretrained_width), for what `see` gave.
 
         The first `channels` of them are the scaled mean of the last feature map.
         """
@@ -120,22 +120,24 @@ class Network(nn.Module):
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n, labels) of inputs (n, 3, height, width)."""
-        features = [_read(self._pieces(view)) for view in self._views(self.see(inputs))]
+        features = [_read(self._pieces(view)) for view in self._views(self.forward_frozen(inputs))]
         logits: torch.Tensor = self.head(_mean(features))
         return logits
 
-    def explain(self, inputs: torch.Tensor) -> Output:
+    def forward_with_cam(self, inputs: torch.Tensor) -> Output:
         """Logits together with the evidence that they are the mean of."""
-        outputs = [self._explain(view) for view in self._views(self.see(inputs))]
+        outputs = [
+            self._forward_with_cam(view) for view in self._views(self.forward_frozen(inputs))
+        ]
         logits, evidence, embedding = zip(*outputs, strict=True)
         turned = [evidence[0], *(mirrored.flip(3) for mirrored in evidence[1:])]
         return Output(_mean(logits), _mean(turned), _mean(embedding))
 
     def _views(self, seen: torch.Tensor) -> Sequence[torch.Tensor]:
         """The trunk's output for the photos, and for their mirror images if they are seen too."""
-        return seen.chunk(2, dim=1) if self.mirrors else [seen]
+        return seen.chunk(2, dim=1) if self.flip_tta else [seen]
 
-    def _explain(self, seen: torch.Tensor) -> Output:
+    def _forward_with_cam(self, seen: torch.Tensor) -> Output:
         pieces = self._pieces(seen)
         widths = [piece.feature_map.shape[1] for piece in pieces]
         grid = max((piece.feature_map.shape[2:] for piece in pieces), key=lambda size: size[0])
@@ -157,7 +159,7 @@ class Network(nn.Module):
         maps = [seen]
         for stage in self.top if self.kept is None else self.kept:
             maps.append(stage(maps[-1]).float())
-        if not self.reads_stages:
+        if not self.multi_scale:
             return [_Pooled(maps[-1], generalised=False)]
         return [_Pooled(m, generalised) for m in reversed(maps) for generalised in (False, True)]
 

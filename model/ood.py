@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 Floats = NDArray[np.float64]
 
 
-class Familiarity(BaseModel):
+class OODDetector(BaseModel):
     """The cosine between a photo's embedding and the mean embedding of the photos learnt from.
 
     The nearest mean (Mensink et al. 2013, doi:10.1109/TPAMI.2013.83) of a single class: photos of skin.
@@ -35,6 +35,6 @@ class Familiarity(BaseModel):
         cosines: Floats = vectors @ centre / np.maximum(lengths, 1e-12)
         return cosines
 
-    def knows(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
+    def in_distribution(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether each photo (n,) is familiar."""
         return self.cosines(embeddings) >= self.least

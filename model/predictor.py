@@ -12,11 +12,11 @@ import numpy as np
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
-from calcinosis.model.engine import Answer, Floats, open_engine
-from calcinosis.model.finding import Finding, HeatMap, ask_for_another, decide
+from calcinosis.model.engine import Floats, Output, open_backend
+from calcinosis.model.finding import Finding, HeatMap, decide, retake_finding
 from calcinosis.model.labels import conditions
 from calcinosis.model.photo import as_photo, open_photo
-from calcinosis.model.quality import Problem, find_problem
+from calcinosis.model.quality import QualityIssue, find_quality_issue
 from calcinosis.model.words import words
 from PIL import Image
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:  # PyTorch is loaded where it answers, and nowhere else
     from calcinosis.model.network import Network
 
 
-class Reader:
+class Predictor:
     """A checkpoint that can be asked about photos.
 
     Args:
@@ -34,14 +34,14 @@ class Reader:
         language: of the finding's words.
         threads: how many of them the network may use for one photo; as many as there are cores unless
             given. Where several photos are read at once, one thread each is quicker.
-        any_picture: read what is unlike all photos that the network learnt from as well: drawings.
+        skip_ood_check: read what is unlike all photos that the network learnt from as well: drawings.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
         ValueError: if the prior or the language is not usable.
 
     Examples:
-        >>> finding = Reader().read("bump.jpg")  # doctest: +SKIP
+        >>> finding = Predictor().read("bump.jpg")  # doctest: +SKIP
         >>> finding.outcome, finding.prediction_set  # doctest: +SKIP
         ('uncertain', ('calcinosis_cutis', 'milium'))
     """
@@ -53,11 +53,11 @@ class Reader:
         prior: Sequence[float] | None = None,
         language: str = "en",
         threads: int | None = None,
-        any_picture: bool = False,
+        skip_ood_check: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
-        self.engine, self.config = open_engine(checkpoint, threads=threads)
-        self.familiarity = None if any_picture else self.config.familiarity
+        self.engine, self.config = open_backend(checkpoint, threads=threads)
+        self.ood = None if skip_ood_check else self.config.ood
         self.prior = check_prior(
             self.config.prior if prior is None else prior, len(self.config.labels)
         )
@@ -75,7 +75,7 @@ class Reader:
 
         return load_checkpoint(self.checkpoint)[0]
 
-    def in_language(self, language: str) -> "Reader":
+    def in_language(self, language: str) -> "Predictor":
         """The same reader, sharing its engine, whose findings are in another language."""
         words(language)
         other = copy.copy(self)
@@ -91,7 +91,7 @@ class Reader:
         Raises:
             PhotoError: if the file cannot be read as a photo.
         """
-        return self.read_together([photo])
+        return self.predict_group([photo])
 
     def read_each(
         self, photos: Iterable[Image.Image | str | Path | bytes], *, workers: int
@@ -115,7 +115,7 @@ class Reader:
         except PhotoError as error:
             return error
 
-    def read_together(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
+    def predict_group(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
         """One finding for several photos of one lesion.
 
         The network is asked about each usable photo; the mean of its logits is calibrated and decided on
@@ -130,16 +130,16 @@ class Reader:
         config = self.config
         prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
         pictures = [as_photo(p) if isinstance(p, Image.Image) else open_photo(p) for p in photos]
-        problems: dict[int, Problem] = {}
-        outputs: dict[int, Answer] = {}
+        problems: dict[int, QualityIssue] = {}
+        outputs: dict[int, Output] = {}
         for n, picture in enumerate(pictures, 1):
             looked_at = self._look_at(picture)
-            if isinstance(looked_at, Problem):
+            if isinstance(looked_at, QualityIssue):
                 problems[n] = looked_at
             else:
                 outputs[n] = looked_at
         if not outputs:
-            return ask_for_another(
+            return retake_finding(
                 problems[1], prior=prior, checkpoint=config.name, language=self.language
             )
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
@@ -161,17 +161,17 @@ class Reader:
             language=self.language,
         )
 
-    def _look_at(self, picture: Image.Image) -> Answer | Problem:
+    def _look_at(self, picture: Image.Image) -> Output | QualityIssue:
         """What the network says of a photo, or why that would mean nothing."""
-        if problem := find_problem(picture):
+        if problem := find_quality_issue(picture):
             return problem
         answer = self._ask(picture)
-        if self.familiarity and not self.familiarity.knows(answer.embedding)[0]:
-            return Problem("unfamiliar", {})
+        if self.ood and not self.ood.in_distribution(answer.embedding)[0]:
+            return QualityIssue("out_of_distribution", {})
         return answer
 
-    def _ask(self, picture: Image.Image) -> Answer:
-        return self.engine.explain(self.config.preprocessing.array(picture)[None])
+    def _ask(self, picture: Image.Image) -> Output:
+        return self.engine.forward_with_cam(self.config.preprocessing.array(picture)[None])
 
     def _heat_map(self, photo: Image.Image, probabilities: np.ndarray, evidence: Floats) -> HeatMap:
         """Evidence for the most probable condition, beyond the mean over all labels."""

@@ -85,7 +85,7 @@ BOUNDS: Final = MappingProxyType(
 
 
 @dataclass(frozen=True)
-class Problem:
+class QualityIssue:
     """Why a photo cannot be used.
 
     Attributes:
@@ -97,18 +97,18 @@ class Problem:
     values: dict[str, int]
 
 
-def find_problem(photo: Image.Image) -> Problem | None:
+def find_quality_issue(photo: Image.Image) -> QualityIssue | None:
     """The first thing that makes an RGB photo unusable, or None."""
     return judge(measure(photo))
 
 
-def judge(measures: Measures) -> Problem | None:
+def judge(measures: Measures) -> QualityIssue | None:
     """The first bound that a photo of these measures is outside of, or None."""
     for code, bound in BOUNDS.items():
         value = getattr(measures, bound.measure)
         if value < bound.least or value > bound.most:
             values = {"side": round(measures.side), "minimum": LEAST_SIDE, "third": LEAST_SIDE // 3}
-            return Problem(code, values if code == "too_small" else {})
+            return QualityIssue(code, values if code == "too_small" else {})
     return None
 
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.model.words import words
 from calcinosis.page import sections as views
 from PIL import Image
@@ -27,7 +27,7 @@ class Quiz:
     def __init__(
         self,
         photographs: Sequence[tuple[Path, str]],
-        reader: Reader,
+        reader: Predictor,
         *,
         choice: random.Random | None = None,
     ) -> None:

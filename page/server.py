@@ -27,12 +27,12 @@ os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 import gradio as gr
 from calcinosis.common.errors import CalcinosisError, CheckpointError
 from calcinosis.model.config import SHIPPED
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page import requests as incoming
 from calcinosis.page import sections as views
 from calcinosis.page.guard import Guard
 from calcinosis.page.quiz import Quiz
-from calcinosis.page.validation_stats import Figure, read_record
+from calcinosis.page.validation_stats import Figure, read_validation_stats
 from starlette.middleware import Middleware
 
 _FOLDER = "calcinosis"  # how the server's folder for temporary files begins
@@ -47,7 +47,7 @@ class Answers:
     """What the page's parts and its one endpoint answer. Each asks `model/` and shows what it says."""
 
     def __init__(
-        self, reader: Reader, record: Mapping[str, Figure], quiz: Sequence[tuple[Path, str]]
+        self, reader: Predictor, record: Mapping[str, Figure], quiz: Sequence[tuple[Path, str]]
     ) -> None:
         self.reader = reader
         self.record = record
@@ -58,7 +58,7 @@ class Answers:
         language = _language(event)
         try:
             photos = incoming.open_photos(_sent(event).get("photos"))
-            finding = self.reader.in_language(language).read_together(photos)
+            finding = self.reader.in_language(language).predict_group(photos)
             prior = self.reader.prior.tolist()
             return views.finding(finding, photos, self.reader.config, prior, language, self.record)
         except Exception as error:
@@ -101,7 +101,7 @@ class Answers:
 
 
 def build_app(
-    reader: Reader,
+    reader: Predictor,
     *,
     record: Mapping[str, Figure] = MappingProxyType({}),
     quiz: Sequence[tuple[Path, str]] = (),
@@ -213,9 +213,9 @@ def serve(
         CheckpointError: if the checkpoint cannot be loaded; there is never a page without one.
     """
     # Each of the photos read at the same time has a core of its own.
-    reader = Reader(checkpoint, threads=1)
+    reader = Predictor(checkpoint, threads=1)
     _make_private_folder()
-    page = build_app(reader, record=read_record(checkpoint), quiz=quiz)
+    page = build_app(reader, record=read_validation_stats(checkpoint), quiz=quiz)
     _, address, _ = launch(
         page,
         server_name=host,

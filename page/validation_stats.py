@@ -17,7 +17,7 @@ class Figure(BaseModel):
     n: int
 
 
-def read_record(checkpoint: Path) -> dict[str, Figure]:
+def read_validation_stats(checkpoint: Path) -> dict[str, Figure]:
     """For each label, the share of its photographs whose prediction set held it, in cross-validation.
 
     Empty where the checkpoint comes without such figures: then the page states none.

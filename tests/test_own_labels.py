@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from calcinosis.cli.main import app
 from calcinosis.data.synthetic import draw_set
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.model.words import languages
 from calcinosis.page import sections as views
 from calcinosis.page import server as demo
-from calcinosis.page.validation_stats import read_record
+from calcinosis.page.validation_stats import read_validation_stats
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -65,8 +65,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def reader(folder: Path) -> Reader:
-    return Reader(folder / "run")
+def reader(folder: Path) -> Predictor:
+    return Predictor(folder / "run")
 
 
 @pytest.fixture
@@ -96,9 +96,9 @@ def test_predict_defers_in_general_for_a_label_that_nothing_is_known_of(folder: 
 
 @pytest.mark.parametrize("language", languages())
 def test_the_page_speaks_of_these_labels_alone(
-    reader: Reader, photo: Image.Image, folder: Path, language: str
+    reader: Predictor, photo: Image.Image, folder: Path, language: str
 ) -> None:
-    answers = demo.Answers(reader, read_record(folder / "run"), quiz=())
+    answers = demo.Answers(reader, read_validation_stats(folder / "run"), quiz=())
     finding = reader.in_language(language).read(photo)
     prior = reader.prior.tolist()
     record = answers.record
@@ -118,8 +118,8 @@ def test_the_comparison_is_of_conditions_that_something_is_known_of() -> None:
     assert "cc-flags" in views.learn("en", ("xanthelasma", "syringoma", "other"))
 
 
-def test_the_demo_is_built_on_such_a_checkpoint(reader: Reader, folder: Path) -> None:
-    page = demo.build_app(reader, record=read_record(folder / "run"))
+def test_the_demo_is_built_on_such_a_checkpoint(reader: Predictor, folder: Path) -> None:
+    page = demo.build_app(reader, record=read_validation_stats(folder / "run"))
     assert "finding_v1" in json.dumps(page.get_api_info(all_endpoints=True))
     page.close()
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from calcinosis.benchmarks.speed import ask_by_stages, ask_in_turns, clocked, show
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 
 from tests.drawings import draw
 
@@ -25,7 +25,7 @@ def test_each_is_asked_about_all_photos_in_turn() -> None:
 def test_the_stages_are_parts_of_the_whole(tiny_checkpoint: Path, tmp_path: Path) -> None:
     photo = tmp_path / "p.png"
     draw("milium", size=(300, 200)).save(photo)
-    times = ask_by_stages(Reader(tiny_checkpoint), [photo], repeats=5)
+    times = ask_by_stages(Predictor(tiny_checkpoint), [photo], repeats=5)
     assert set(times) == {
         "all", "decode", "quality", "input and network", "network", "decision", "heat map",
     }  # fmt: skip
@@ -34,7 +34,7 @@ def test_the_stages_are_parts_of_the_whole(tiny_checkpoint: Path, tmp_path: Path
 
 
 def test_clocks_are_taken_off_again(tiny_checkpoint: Path) -> None:
-    reader = Reader(tiny_checkpoint)
+    reader = Predictor(tiny_checkpoint)
     before = reader._heat_map
     with clocked({"heat map": (reader, "_heat_map")}, {"heat map": []}):
         assert reader._heat_map != before

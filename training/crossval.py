@@ -4,25 +4,28 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from calcinosis.common.files import naming_a_full_disk, write_json
+from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import leave_one_source_out
 from calcinosis.training.evaluate.metrics.registry import compute_metrics
 from calcinosis.training.evaluate.out_of_fold import (
-    cross_predictions,
-    fold_readouts,
-    held_out_logits,
+    fold_calibrators,
+    oof_logits,
+    oof_predictions,
 )
 from calcinosis.training.evaluate.predictions import Predictions, write_predictions
-from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import Report
 from calcinosis.training.fit.log import tensorboard_is_installed
-from calcinosis.training.fit.prepare import Floats, Study, prepare
+from calcinosis.training.fit.prepare import Floats, PreparedData, prepare
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.sections import write_report
-from calcinosis.training.robustness.learning_curve import judge_with_fewer_patients
-from calcinosis.training.robustness.source_shift import judge_left_out_sources, judge_watermark
-from calcinosis.training.run_dir import claim_folder
+from calcinosis.training.robustness.learning_curve import evaluate_with_fewer_patients
+from calcinosis.training.robustness.source_shift import (
+    evaluate_left_out_sources,
+    evaluate_watermark,
+)
+from calcinosis.training.run_dir import lock_run_dir
 
 
 def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:
@@ -41,11 +44,11 @@ def cross_validate(
     cache: Path,
     resume: bool,
     report: Report,
-    hardware: Hardware | None = None,
+    hardware: Device | None = None,
     watermark: bool = True,
     leave_source_out: bool = False,
     learning_curve: bool = False,
-) -> tuple[Study, Floats, dict[str, Any]]:
+) -> tuple[PreparedData, Floats, dict[str, Any]]:
     """Cross-validate a recipe on a manifest's rows.
 
     Writes `predictions.csv`, `metrics.json` and `report.html`. Working state goes to `out/work`.
@@ -71,32 +74,32 @@ def cross_validate(
             `disk_full`; `diverged`.
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
-    hardware = hardware or Hardware()
+    hardware = hardware or Device()
     check_files(rows, root)
     if leave_source_out:
         leave_one_source_out(rows)  # refuses a single source before any work
-    with naming_a_full_disk(out):
+    with disk_full_error(out):
         work = out / "work"
         if hardware.writes:
-            claim_folder(out, recipe, rows, resume=resume)
+            lock_run_dir(out, recipe, rows, resume=resume)
         hardware.wait()
         if recipe.method == "finetune" and not tensorboard_is_installed():
             report("no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'")
         study = prepare(rows, root, recipe, cache, report, hardware)
-        logits = held_out_logits(study, work, resume=resume, report=report)
-        predictions = cross_predictions(study, logits)
+        logits = oof_logits(study, work, resume=resume, report=report)
+        predictions = oof_predictions(study, logits)
         metrics = compute_metrics(predictions, prior=recipe.stated_prior)
         if watermark:
-            readouts = fold_readouts(study, logits)
-            metrics["watermark"] = judge_watermark(
+            readouts = fold_calibrators(study, logits)
+            metrics["watermark"] = evaluate_watermark(
                 study, root, cache, work, predictions, readouts, resume=resume, report=report
             )
         if leave_source_out:
-            metrics["leave_one_source_out"] = judge_left_out_sources(
+            metrics["leave_one_source_out"] = evaluate_left_out_sources(
                 study, work, logits, resume=resume, report=report
             )
         if learning_curve:
-            metrics["learning_curve"] = judge_with_fewer_patients(
+            metrics["learning_curve"] = evaluate_with_fewer_patients(
                 study, work, logits, resume=resume, report=report
             )
         if hardware.writes:

@@ -23,18 +23,18 @@ class Recipe(BaseModel):
         input_size: side of the network's input in pixels; the backbone's own unless given.
         method: `probe`, linear heads on frozen features; `finetune`, which begins from a logistic
             regression on them and then trains what is not frozen to name the labels (LP-FT: Kumar et al.
-            2022, arXiv:2202.10054); `distil`, which trains it to foretell what the teacher says of each view
+            2022, arXiv:2202.10054); `distil`, which trains it to predict what the teacher says of each view
             instead (Beyer et al. 2022, arXiv:2106.05237), and then fits linear heads to it.
         heads: the linear heads on frozen features, as `calcinosis.training.fit.heads` names them; those and what was
             trained are blended. Training may do without.
-        top_heads: of `distil`, those on what was trained: `foretold` reads what it foretells of the teacher,
-            `logistic` what it foretells from.
-        read_stages: the heads read each stage from the last frozen one on, and not the last one alone.
-        mirrors: the heads read, and the checkpoint too, the mean over a photo and its mirror image.
-        change_marks: the heads learn each photo a second time, with the mark of its source hidden or, where
+        top_heads: of `distil`, those on what was trained: `predicted` reads what it predicts of the teacher,
+            `logistic` what it predicts from.
+        multi_scale: the heads read each stage from the last frozen one on, and not the last one alone.
+        flip_tta: the heads read, and the checkpoint too, the mean over a photo and its mirror image.
+        watermark_augmentation: the heads learn each photo a second time, with the mark of its source hidden or, where
             it bears none, with one pasted onto it, so that the mark tells nothing of the label.
         shrinkage: of the covariance of `discriminant`.
-        teacher_ridge, teacher_strength: of `distilled` and `foretold`.
+        teacher_ridge, teacher_strength: of `distilled` and `predicted`.
         frozen_stages: how many stages of the backbone stay as they were. What they make of each view is
             computed once and kept, so that an epoch is short; with 0, each epoch sees new views.
         views: augmented views kept of each photo, by `kind`.
@@ -43,7 +43,7 @@ class Recipe(BaseModel):
         probe_strength: C of a logistic regression on features (scikit-learn's, on standardised features).
         epochs, batch_size, learning_rate, weight_decay: of AdamW, with a cosine schedule after a short
             linear warm-up. `head_learning_rate` is the linear layer's.
-        draws: photos drawn in an epoch.
+        samples_per_epoch: photos drawn in an epoch.
         condition_share: share of the draws that goes, in equal parts, to the conditions; the rest is
             `other`, half of it look-alikes.
         source_label_weight: weight of a second task, telling the source labels apart (337 conditions
@@ -53,7 +53,7 @@ class Recipe(BaseModel):
             arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside); 0 for none.
         label_smoothing: of the second task.
         freeze_batch_norm: keep the batch statistics of the start weights while fine-tuning.
-        averaging: decay of the running average of the weights, a step.
+        ema_decay: decay of the running average of the weights, a step.
         coverage: of the prediction sets.
         prior: chances of the labels that the checkpoint's probabilities assume; equal unless given.
         seed: of everything random.
@@ -72,17 +72,17 @@ class Recipe(BaseModel):
     augmentation: Augmentation = Augmentation()
     plain_share: float = Field(default=0.0, ge=0, le=1)
     heads: tuple[HeadName, ...] = ("logistic",)
-    top_heads: tuple[TopHeadName, ...] = Field(default=("foretold",), min_length=1)
-    read_stages: bool = False
-    mirrors: bool = False
-    change_marks: bool = False
+    top_heads: tuple[TopHeadName, ...] = Field(default=("predicted",), min_length=1)
+    multi_scale: bool = False
+    flip_tta: bool = False
+    watermark_augmentation: bool = False
     probe_strength: float = Field(default=3e-4, gt=0)
     shrinkage: float = Field(default=0.3, gt=0, le=1)
     teacher_ridge: float = Field(default=1.5, gt=0)
     teacher_strength: float = Field(default=3e-3, gt=0)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=2)
-    draws: int = Field(default=2400, ge=1)
+    samples_per_epoch: int = Field(default=2400, ge=1)
     learning_rate: float = Field(default=3e-4, gt=0)
     head_learning_rate: float = Field(default=3e-3, gt=0)
     weight_decay: float = Field(default=0.02, ge=0)
@@ -91,7 +91,7 @@ class Recipe(BaseModel):
     mixup: float = Field(default=0.0, ge=0)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     freeze_batch_norm: bool = True
-    averaging: float = Field(default=0.99, ge=0, lt=1)
+    ema_decay: float = Field(default=0.99, ge=0, lt=1)
     coverage: float = Field(default=0.9, gt=0, lt=1)
     prior: tuple[float, ...] | None = None
     seed: int = 0
@@ -114,9 +114,9 @@ class Recipe(BaseModel):
                 raise ValueError("heads are named once each")
         if self.method == "probe" and not self.heads:
             raise ValueError("a probe has at least one of heads")
-        if self.read_stages and not self.frozen_stages:
-            raise ValueError("read_stages reads from the last frozen stage on: set frozen_stages")
-        if self.mirrors and (self.method == "finetune" or not self.frozen_stages):
+        if self.multi_scale and not self.frozen_stages:
+            raise ValueError("multi_scale reads from the last frozen stage on: set frozen_stages")
+        if self.flip_tta and (self.method == "finetune" or not self.frozen_stages):
             raise ValueError(
                 "mirrors is not for finetune: set method to probe or distil, and frozen_stages"
             )
@@ -130,7 +130,7 @@ class Recipe(BaseModel):
         return self.method == "distil" or "distilled" in self.heads
 
     @property
-    def top_learns_no_condition(self) -> bool:
+    def trainable_stages_see_no_label(self) -> bool:
         """Whether what is trained learns nothing of what the conditions' photos show."""
         return self.method == "distil"
 

@@ -11,7 +11,7 @@ from calcinosis.data.manifest import Row
 from calcinosis.training.recipe import Recipe
 
 
-def claim_folder(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool) -> None:
+def lock_run_dir(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool) -> None:
     """Make a folder this run's own; its state is kept in `work` there.
 
     Raises:

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from calcinosis.common.files import naming_a_full_disk, write_json
+from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
-from calcinosis.model.ood import Familiarity
+from calcinosis.model.ood import OODDetector
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.evaluate.calibrate import fit_familiarity
-from calcinosis.training.fit.base_learners import Fitted, assemble, fit
-from calcinosis.training.fit.device import Hardware
+from calcinosis.training.evaluate.calibrate import fit_ood_detector
+from calcinosis.training.fit.base_learners import Fitted, fit, fold_into_network
+from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import Report
-from calcinosis.training.fit.prepare import Study, fit_readout
+from calcinosis.training.fit.prepare import PreparedData, fit_calibrator
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
-from calcinosis.training.robustness.ood import judge_foreign, read_off_topic
+from calcinosis.training.robustness.ood import evaluate_ood, read_off_topic
 from calcinosis.training.run_dir import manifest_digest
 
 FAMILIAR: Final = 0.99
@@ -40,7 +40,7 @@ def train(
     resume: bool,
     report: Report,
     command: str,
-    hardware: Hardware | None = None,
+    hardware: Device | None = None,
     watermark: bool = True,
     leave_source_out: bool = False,
     learning_curve: bool = False,
@@ -79,49 +79,49 @@ def train(
     )
     report("the checkpoint: learning from every photograph")
     everything = np.arange(len(study.rows))
-    with naming_a_full_disk(out):
+    with disk_full_error(out):
         fitted = fit(study, everything, out / "work" / "final", resume=resume, report=report)
-    readout = fit_readout(logits, study.targets.labels, recipe.coverage)
-    network = assemble(fitted, readout.blend, study)
+    readout = fit_calibrator(logits, study.targets.labels, recipe.coverage)
+    network = fold_into_network(fitted, readout.blend, study)
     config = CheckpointConfig(
         name=recipe.name,
         labels=recipe.labels,
         backbone=recipe.backbone,
         kept_from=recipe.frozen_stages if network.kept is not None else None,
-        read_from=recipe.frozen_stages - 1 if network.reads_stages else None,
-        mirrors=network.mirrors,
+        read_from=recipe.frozen_stages - 1 if network.multi_scale else None,
+        flip_tta=network.flip_tta,
         preprocessing=study.preprocessing,
         calibration=readout.calibration,
         conformal=readout.conformal,
-        familiarity=_familiarity(fitted, study),
+        ood=_familiarity(fitted, study),
         prior=recipe.stated_prior,
         licence=LICENCE,
         training=_provenance(study.rows, recipe, command)
         | {"start_weights": study.backbone.licence},
     )
     if study.hardware.writes:
-        with naming_a_full_disk(out):
+        with disk_full_error(out):
             save_checkpoint(out, network, config)
     study.hardware.wait()
     if foreign:
         pictures = read_off_topic(off_topic, root) if off_topic else {}
-        metrics["out_of_distribution"] = judge_foreign(
+        metrics["out_of_distribution"] = evaluate_ood(
             study, logits, out, out / "work", pictures, resume=resume, report=report
         )
     if study.hardware.writes:
-        with naming_a_full_disk(out):
+        with disk_full_error(out):
             if foreign:
                 write_json(out / "metrics.json", metrics)
             write_card(config.model_dump(mode="json"), metrics, out / "README.md")
     return config
 
 
-def _familiarity(fitted: Fitted, study: Study) -> Familiarity | None:
+def _familiarity(fitted: Fitted, study: PreparedData) -> OODDetector | None:
     """What tells photos from other pictures: of the start weights, where the network keeps them."""
     if fitted.tuned is not None and not fitted.heads:
         return None
     embeddings = study.features[:, : study.backbone.channels]
-    return fit_familiarity(embeddings, study.folds, FAMILIAR)
+    return fit_ood_detector(embeddings, study.folds, FAMILIAR)
 
 
 def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, Any]:

@@ -33,7 +33,7 @@ _IN_MIRROR: Final = np.arange(128).reshape(4, 4, 8)[::-1][:, :, (8 - np.arange(8
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Sight:
+class Keypoints:
     """What is needed of a photo to lay another over it.
 
     Attributes:
@@ -78,7 +78,9 @@ class Alignment:
         return ", ".join(parts)
 
 
-def look_at(photo: Image.Image, hidden: Iterable[tuple[float, float, float, float]] = ()) -> Sight:
+def look_at(
+    photo: Image.Image, hidden: Iterable[tuple[float, float, float, float]] = ()
+) -> Keypoints:
     """Keypoints and descriptors of a small picture (a long side of about 256 pixels).
 
     SIFT (Lowe, IJCV 2004) with the square-root descriptors of Arandjelović and Zisserman, CVPR 2012.
@@ -99,25 +101,25 @@ def look_at(photo: Image.Image, hidden: Iterable[tuple[float, float, float, floa
         descriptors = np.zeros((0, 128), np.float32)
     total = descriptors.sum(axis=1, keepdims=True)
     roots = np.sqrt(descriptors / np.maximum(total, 1e-9))
-    return Sight(
+    return Keypoints(
         grey=cv2.GaussianBlur(grey, (0, 0), _BLUR_PIXELS),
         points=np.array([point.pt for point in points], np.float32).reshape(-1, 2),
         descriptors=(255 * roots).round().astype(np.uint8),
     )
 
 
-def mirror(sight: Sight) -> Sight:
+def mirror(sight: Keypoints) -> Keypoints:
     """The sight of the photo's mirror image, without looking for keypoints again."""
     flipped = sight.points.copy()
     flipped[:, 0] = sight.grey.shape[1] - 1 - flipped[:, 0]
-    return Sight(
+    return Keypoints(
         grey=np.ascontiguousarray(sight.grey[:, ::-1]),
         points=flipped,
         descriptors=np.ascontiguousarray(sight.descriptors[:, _IN_MIRROR]),
     )
 
 
-def align(first: Sight, second: Sight) -> Alignment | None:
+def align(first: Keypoints, second: Keypoints) -> Alignment | None:
     """The best way to lay the second photo, or its mirror image, over the first.
 
     Moves are a shift, a turn and a change of size, as between a picture and its crop.
@@ -133,7 +135,7 @@ def align(first: Sight, second: Sight) -> Alignment | None:
     return max(found, key=lambda alignment: alignment.agreement, default=None)
 
 
-def _align(first: Sight, second: Sight, *, mirrored: bool) -> Alignment | None:
+def _align(first: Keypoints, second: Keypoints, *, mirrored: bool) -> Alignment | None:
     pairs = _matches(first.descriptors, second.descriptors)
     if len(pairs) < FEWEST_MATCHES:
         return None
@@ -186,7 +188,7 @@ def _of_length_one(descriptors: NDArray[Any]) -> NDArray[Any]:
     return deep / np.maximum(np.linalg.norm(deep, axis=1, keepdims=True), 1e-6)
 
 
-def agreement_of_frames(first: Sight, second: Sight, turn: Image.Transpose | None) -> float:
+def agreement_of_frames(first: Keypoints, second: Keypoints, turn: Image.Transpose | None) -> float:
     """Agreement of two whole photos, the second one turned; 0 where their shapes differ."""
     other = second.grey
     if turn is not None:

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from calcinosis.data.audit.scan import BLUR_SIDE, Look, small_pictures
+from calcinosis.data.audit.scan import BLUR_SIDE, ScannedPhoto, small_pictures
 from calcinosis.data.manifest import Row
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
@@ -58,7 +58,7 @@ def source_alone(rows: Sequence[Row]) -> Figures | None:
     }
 
 
-def told_from(
+def predictability_from(
     features: NDArray[Any], rows: Sequence[Row], groups: Sequence[str], *, seed: int = 0
 ) -> Figures | None:
     """How well a ridge classifier tells the label from some features, on photos it has not seen.
@@ -113,7 +113,7 @@ def _one_column_a_label(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def confounding(
-    looks: Sequence[Look],
+    looks: Sequence[ScannedPhoto],
     rows: Sequence[Row],
     groups: Sequence[str],
     places: Sequence[Box],
@@ -145,16 +145,18 @@ def confounding(
             np.concatenate([_patch(picture, place).ravel() for place in places])
             for picture in small_pictures(looks)
         ]
-        figures["mark_place"] = told_from(np.stack(patches), rows, groups)
-    figures["blur"] = told_from(_blurred(looks, lambda number: ()), rows, groups)
+        figures["mark_place"] = predictability_from(np.stack(patches), rows, groups)
+    figures["blur"] = predictability_from(_blurred(looks, lambda number: ()), rows, groups)
     if places:
-        figures["blur_masked_where_marked"] = told_from(
+        figures["blur_masked_where_marked"] = predictability_from(
             _blurred(looks, lambda number: boxes_of.get(number, ())), rows, groups
         )
-        figures["blur_masked_everywhere"] = told_from(
+        figures["blur_masked_everywhere"] = predictability_from(
             _blurred(looks, lambda number: places), rows, groups
         )
-    figures["embedding"] = told_from(np.stack([look.embedding for look in looks]), rows, groups)
+    figures["embedding"] = predictability_from(
+        np.stack([look.embedding for look in looks]), rows, groups
+    )
     return figures
 
 
@@ -174,7 +176,7 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _blurred(looks: Sequence[Look], masked: Callable[[int], Sequence[Box]]) -> NDArray[Any]:
+def _blurred(looks: Sequence[ScannedPhoto], masked: Callable[[int], Sequence[Box]]) -> NDArray[Any]:
     """n × 16 × 16 × 3: the photos with some boxes painted in the mean colour of the rest."""
     small = []
     for number, picture in enumerate(small_pictures(looks)):

@@ -17,12 +17,12 @@ import cv2
 import numpy as np
 from calcinosis.data.audit.alignment import (
     FEWEST_MATCHES,
-    Sight,
+    Keypoints,
     agreement_of_frames,
     align,
     look_at,
 )
-from calcinosis.data.audit.scan import TURNS, Look
+from calcinosis.data.audit.scan import DIHEDRAL, ScannedPhoto
 from numpy.typing import NDArray
 from PIL import Image
 from sklearn.neighbors import NearestNeighbors
@@ -74,7 +74,7 @@ class Pair:
     how: str
 
 
-def exact_duplicates(looks: Sequence[Look]) -> list[Pair]:
+def exact_duplicates(looks: Sequence[ScannedPhoto]) -> list[Pair]:
     """Equal files: each with the first of its kind."""
     first: dict[str, int] = {}
     pairs = []
@@ -86,7 +86,7 @@ def exact_duplicates(looks: Sequence[Look]) -> list[Pair]:
 
 
 def near_duplicates(
-    looks: Sequence[Look],
+    looks: Sequence[ScannedPhoto],
     *,
     hidden: Callable[[int], Iterable[tuple[float, float, float, float]]] = lambda number: (),
     workers: int = 2,
@@ -108,7 +108,7 @@ def near_duplicates(
     candidates = sorted(candidate_pairs([looks[i] for i in alone]).items())
 
     @lru_cache(_SIGHTS_KEPT)
-    def sight(number: int) -> Sight:
+    def sight(number: int) -> Keypoints:
         with Image.open(io.BytesIO(looks[number].thumbnail)) as photo:
             return look_at(photo, hidden(number))
 
@@ -141,11 +141,13 @@ def _one_core_a_worker() -> Iterator[None]:
         cv2.setNumThreads(before)
 
 
-def compare(first: Sight, second: Sight, turns: Iterable[int] = ()) -> tuple[float, str] | None:
+def compare(
+    first: Keypoints, second: Keypoints, turns: Iterable[int] = ()
+) -> tuple[float, str] | None:
     """How far two photos agree, and how the second came from the first, in words.
 
     Args:
-        turns: places in `TURNS` that bring the whole of the second over the whole of the first
+        turns: places in `DIHEDRAL` that bring the whole of the second over the whole of the first
             if their perceptual hashes are right. Photos so smooth that they lack keypoints are
             tried in all of them.
 
@@ -153,17 +155,17 @@ def compare(first: Sight, second: Sight, turns: Iterable[int] = ()) -> tuple[flo
         None when the two cannot be laid over each other.
     """
     if min(len(first.points), len(second.points)) < FEWEST_MATCHES:
-        turns = range(len(TURNS))
+        turns = range(len(DIHEDRAL))
     for turn in turns:
-        agreement = agreement_of_frames(first, second, TURNS[turn])
+        agreement = agreement_of_frames(first, second, DIHEDRAL[turn])
         if agreement >= WHOLE_FRAME:
             return agreement, _turn_in_words(turn)
     alignment = align(first, second)
     return (alignment.agreement, alignment.in_words()) if alignment is not None else None
 
 
-def candidate_pairs(looks: Sequence[Look]) -> dict[tuple[int, int], set[int]]:
-    """Pairs worth comparing, the smaller number first, each with the `TURNS` that the hashes name.
+def candidate_pairs(looks: Sequence[ScannedPhoto]) -> dict[tuple[int, int], set[int]]:
+    """Pairs worth comparing, the smaller number first, each with the `DIHEDRAL` that the hashes name.
 
     Memory grows with the number of photos, not with its square: neighbours are searched in chunks.
     """
@@ -171,7 +173,7 @@ def candidate_pairs(looks: Sequence[Look]) -> dict[tuple[int, int], set[int]]:
     if len(looks) < 2:
         return {}
     hashes = np.stack([look.hashes for look in looks])
-    for turn in range(len(TURNS)):
+    for turn in range(len(DIHEDRAL)):
         # Between vectors of 0 and 1 the squared distance is the number of differing bits.
         turned, plain = hashes[:, turn].astype(np.float32), hashes[:, 0].astype(np.float32)
         for i, j, distance in _neighbours(plain, turned, HASH_NEIGHBOURS):

@@ -9,7 +9,7 @@ from typing import Final
 
 import cv2
 import numpy as np
-from calcinosis.data.audit.scan import Look, small_pictures
+from calcinosis.data.audit.scan import ScannedPhoto, small_pictures
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
 
@@ -27,7 +27,7 @@ _FAINT: Final = 5.0  # chroma in CIELAB below which there is no hue to speak of
 _SIDE: Final = 64
 
 
-def off_topic_scores(looks: Sequence[Look]) -> NDArray[np.float64]:
+def off_topic_scores(looks: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
     """How unlike a clinical photograph each photo is; compare with `THRESHOLD`.
 
     All zero for fewer than twenty photos, among which there is no telling what is usual.
@@ -44,7 +44,7 @@ def off_topic_scores(looks: Sequence[Look]) -> NDArray[np.float64]:
     return unlike + _WITHOUT_WARMTH * (1 - warmth(looks)) ** 2
 
 
-def warmth(looks: Sequence[Look]) -> NDArray[np.float64]:
+def warmth(looks: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
     """The share of each photo that has a hue between red and yellow, however light or dark."""
     shares = []
     for rgb in small_pictures(looks, (_SIDE, _SIDE)):

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from calcinosis.data.audit.scan import Look
+from calcinosis.data.audit.scan import ScannedPhoto
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
@@ -17,7 +17,7 @@ SHOWN_OF_A_KIND: Final = 60
 def page(
     summary: Mapping[str, Any],
     suspicions: Mapping[str, Sequence[Any]],
-    looks_by_file: Mapping[str, Look],
+    looks_by_file: Mapping[str, ScannedPhoto],
     explanations: Mapping[str, str],
 ) -> str:
     """The page's HTML, with thumbnails of the first suspicions of every kind inside it.

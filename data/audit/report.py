@@ -17,7 +17,7 @@ from calcinosis.data.audit.confounding import Box, confounding
 from calcinosis.data.audit.duplicates import Pair, exact_duplicates, near_duplicates
 from calcinosis.data.audit.folders import folder_mismatches
 from calcinosis.data.audit.page import page
-from calcinosis.data.audit.scan import Embed, GreyPictures, Look, OpenPhoto, scan
+from calcinosis.data.audit.scan import Embed, GreyPictures, OpenPhoto, ScannedPhoto, scan
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import join_groups
@@ -196,7 +196,7 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         ) from None
 
 
-def _tiny(looks: Sequence[Look], seen: Sequence[Row]) -> list[Suspicion]:
+def _tiny(looks: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
     return [
         Suspicion(
             "tiny",
@@ -224,7 +224,7 @@ def _pairs(kind: str, pairs: Sequence[Pair], seen: Sequence[Row]) -> list[Suspic
     return lines
 
 
-def _off_topic(looks: Sequence[Look], seen: Sequence[Row]) -> list[Suspicion]:
+def _off_topic(looks: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
     return [
         Suspicion("off_topic", row.file, "", round(float(score), 4), row.source_label or row.label)
         for row, score in zip(seen, off_topic.off_topic_scores(looks), strict=True)

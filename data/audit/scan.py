@@ -19,7 +19,7 @@ Embed = Callable[[Sequence[Image.Image]], np.ndarray]
 
 THUMBNAIL_SIDE: Final = 256
 BLUR_SIDE: Final = 16
-TURNS: Final = (
+DIHEDRAL: Final = (
     None,
     Image.Transpose.FLIP_LEFT_RIGHT,
     Image.Transpose.FLIP_TOP_BOTTOM,
@@ -37,14 +37,14 @@ _HASH_SOURCE_SIDE: Final = 64
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class Look:
+class ScannedPhoto:
     """What is kept of a photo.
 
     Attributes:
         row: the number of its row in the manifest.
         width, height: in pixels.
         digest: SHA-256 of the file, in hexadecimal.
-        hashes: 8 × 64 bits, the perceptual hash of the photo in each of `TURNS`.
+        hashes: 8 × 64 bits, the perceptual hash of the photo in each of `DIHEDRAL`.
         thumbnail: a JPEG with a long side of at most 256 pixels.
         embedding: of the backbone, of length 1.
     """
@@ -74,8 +74,8 @@ def scan(
     embed: Embed,
     workers: int = 2,
     progress: Callable[[int], None] = lambda count: None,
-) -> tuple[list[Look], list[Unreadable]]:
-    """Look at every photo once.
+) -> tuple[list[ScannedPhoto], list[Unreadable]]:
+    """ScannedPhoto at every photo once.
 
     Args:
         rows: the photos.
@@ -92,7 +92,7 @@ def scan(
     Raises:
         ManifestError: when a listed file is not there.
     """
-    looks: list[Look] = []
+    looks: list[ScannedPhoto] = []
     unreadable: list[Unreadable] = []
     done = 0
     for batch in _opened(rows, root, open_photo, workers):
@@ -115,8 +115,8 @@ class _Opened:
     hashes: NDArray[np.bool_]
     thumbnail: bytes
 
-    def look(self, embedding: NDArray[np.float32]) -> Look:
-        return Look(
+    def look(self, embedding: NDArray[np.float32]) -> ScannedPhoto:
+        return ScannedPhoto(
             row=self.row,
             width=self.photo.width,
             height=self.photo.height,
@@ -162,15 +162,15 @@ def _open(number: int, path: Path, open_photo: OpenPhoto) -> _Opened | Unreadabl
 
 
 def perceptual_hashes(photo: Image.Image) -> NDArray[np.bool_]:
-    """8 × 64 bits: the DCT hash (imagehash's `phash`) of a photo in each of `TURNS`."""
+    """8 × 64 bits: the DCT hash (imagehash's `phash`) of a photo in each of `DIHEDRAL`."""
     side = (_HASH_SOURCE_SIDE, _HASH_SOURCE_SIDE)
     small = photo.convert("L").resize(side, Image.Resampling.BOX)
-    turned = (small if turn is None else small.transpose(turn) for turn in TURNS)
+    turned = (small if turn is None else small.transpose(turn) for turn in DIHEDRAL)
     return np.stack([imagehash.phash(picture).hash.reshape(-1) for picture in turned])
 
 
 def small_pictures(
-    looks: Sequence[Look], size: tuple[int, int] | None = None, mode: str = "RGB"
+    looks: Sequence[ScannedPhoto], size: tuple[int, int] | None = None, mode: str = "RGB"
 ) -> Iterator[NDArray[np.uint8]]:
     """The thumbnails, one after another: height × width (× 3 for RGB), of one `size` if given."""
     for look in looks:
@@ -184,7 +184,7 @@ def small_pictures(
 class GreyPictures(Sequence[NDArray[np.uint8]]):
     """The thumbnails in grey, height × width, each decoded when it is asked for."""
 
-    def __init__(self, looks: Sequence[Look]) -> None:
+    def __init__(self, looks: Sequence[ScannedPhoto]) -> None:
         self._looks = looks
 
     def __len__(self) -> int:

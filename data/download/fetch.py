@@ -54,7 +54,7 @@ _PILLOW_FAULTS = (
 
 
 @dataclass(frozen=True)
-class Manners:
+class FetchPolicy:
     """How hard a server is asked. The defaults suit a small site; every time is in seconds.
 
     Attributes:
@@ -80,7 +80,7 @@ class Manners:
 
 
 @dataclass(frozen=True)
-class Got:
+class Download:
     """A file that arrived whole."""
 
     bytes: int
@@ -88,7 +88,7 @@ class Got:
     md5: str
 
 
-class LostError(Exception):
+class PermanentError(Exception):
     """A file that did not arrive.
 
     `lasting` says that asking again will not help: the link is dead, or it was refused.
@@ -122,7 +122,7 @@ def place_below(root: Path, name: str) -> Path:
     """Where a file of this name may be written below a folder.
 
     Raises:
-        LostError: code `refused_name`, for anything that is not a plain relative path: `..`, absolute,
+        PermanentError: code `refused_name`, for anything that is not a plain relative path: `..`, absolute,
             hidden, too long, with control characters, or through a link out of the folder.
     """
     parts = PurePosixPath(name).parts
@@ -138,10 +138,10 @@ def place_below(root: Path, name: str) -> Path:
         and not any(unicodedata.category(letter).startswith("C") for letter in name)
     )
     if not plain:
-        raise LostError("refused_name", f"{name!r} is no plain file name", lasting=True)
+        raise PermanentError("refused_name", f"{name!r} is no plain file name", lasting=True)
     place = root.joinpath(*parts)
     if not place.parent.resolve().is_relative_to(root.resolve()) or place.is_symlink():
-        raise LostError("refused_name", f"{name!r} leads out of the folder", lasting=True)
+        raise PermanentError("refused_name", f"{name!r} leads out of the folder", lasting=True)
     return place
 
 
@@ -163,7 +163,7 @@ def addresses(host: str, port: int, allowed: frozenset[str]) -> list[str]:
     """The addresses of a host, all of them public or the host allowed by name.
 
     Raises:
-        LostError: code `refused_address`, when one of them is private.
+        PermanentError: code `refused_address`, when one of them is private.
         _PassingError: when the name cannot be resolved now.
     """
     try:
@@ -174,7 +174,7 @@ def addresses(host: str, port: int, allowed: frozenset[str]) -> list[str]:
     if host not in allowed:
         for address in known:
             if not is_public(address):
-                raise LostError(
+                raise PermanentError(
                     "refused_address",
                     f"{host} leads to the private address {address}",
                     lasting=True,
@@ -189,42 +189,42 @@ def check_photo(path: Path) -> None:
     """Make sure that a file is a photograph that can be decoded to its last pixel.
 
     Raises:
-        LostError: code `not_a_photo` with what it is instead; lasting for a web page or a picture of
+        PermanentError: code `not_a_photo` with what it is instead; lasting for a web page or a picture of
             another kind or size, not lasting where the file may have been cut short.
     """
     with path.open("rb") as stream:
         start = stream.read(512).lstrip()
     if start[:1] == b"<" or b"<html" in start.lower():
-        raise LostError("not_a_photo", "a web page came instead of a photo", lasting=True)
+        raise PermanentError("not_a_photo", "a web page came instead of a photo", lasting=True)
     if not start:
-        raise LostError("not_a_photo", "an empty file came", lasting=False)
+        raise PermanentError("not_a_photo", "an empty file came", lasting=False)
     try:
         with Image.open(path, formats=FORMATS) as photo:
             width, height = photo.size
             if width * height > MOST_PIXELS:
-                raise LostError(
+                raise PermanentError(
                     "not_a_photo",
                     f"{width} by {height} pixels are more than {MOST_PIXELS:,}",
                     lasting=True,
                 )
             photo.load()
     except _PILLOW_FAULTS as error:
-        raise LostError("not_a_photo", f"cannot be decoded ({error})", lasting=False) from None
+        raise PermanentError("not_a_photo", f"cannot be decoded ({error})", lasting=False) from None
 
 
-def check_md5(expected: str) -> Callable[[Got], None]:
+def check_md5(expected: str) -> Callable[[Download], None]:
     """A check that a file is the one that its set knows."""
 
-    def check(got: Got) -> None:
+    def check(got: Download) -> None:
         if got.md5 != expected.casefold():
-            raise LostError(
+            raise PermanentError(
                 "wrong_content", f"md5 is {got.md5}, the set says {expected}", lasting=False
             )
 
     return check
 
 
-def digest(path: Path) -> Got:
+def digest(path: Path) -> Download:
     """Size and digests of a file on disk."""
     sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
     size = 0
@@ -233,7 +233,7 @@ def digest(path: Path) -> Got:
             size += len(chunk)
             sha256.update(chunk)
             md5.update(chunk)
-    return Got(size, sha256.hexdigest(), md5.hexdigest())
+    return Download(size, sha256.hexdigest(), md5.hexdigest())
 
 
 # ---- one server's patience --------------------------------------------------------------------
@@ -289,7 +289,7 @@ class Fetcher:
     """
 
     def __init__(
-        self, manners: Manners, *, allowed: frozenset[str] = frozenset(), contact: str = ""
+        self, manners: FetchPolicy, *, allowed: frozenset[str] = frozenset(), contact: str = ""
     ) -> None:
         self.manners = manners
         self.stop = threading.Event()
@@ -311,20 +311,20 @@ class Fetcher:
         url: str,
         place: Path,
         *,
-        checks: tuple[Callable[[Got], None], ...] = (),
+        checks: tuple[Callable[[Download], None], ...] = (),
         photo: bool = True,
         robots: bool = False,
-    ) -> Got:
+    ) -> Download:
         """Get a file to its place, which exists only once the file is whole and checked.
 
         Raises:
-            LostError: when it cannot be had.
+            PermanentError: when it cannot be had.
             StoppedError: when the run was told to stop.
             DataError: code `disk_full` or `cannot_write`.
         """
         partial = place.with_name(f".{place.name}{PARTIAL_SUFFIX}")
 
-        def attempt() -> Got:
+        def attempt() -> Download:
             got = self._into(url, partial)
             for check in checks:
                 check(got)
@@ -346,7 +346,7 @@ class Fetcher:
         """A small answer, such as a page of an API, in memory.
 
         Raises:
-            LostError, StoppedError: as `save`.
+            PermanentError, StoppedError: as `save`.
         """
 
         def attempt() -> bytes:
@@ -365,22 +365,24 @@ class Fetcher:
     ) -> _Result:
         host = self._host(_host_of(url))
         if host.down:
-            raise LostError("host_down", "the server has not answered several files", lasting=False)
+            raise PermanentError(
+                "host_down", "the server has not answered several files", lasting=False
+            )
         if robots:
             self._ask_robots(url, host)
         wait = self.manners.first_wait
         for number in range(1, self.manners.attempts + 1):
             self._sleep(host.turn())
             if host.down:
-                raise LostError(
+                raise PermanentError(
                     "host_down", "the server has not answered several files", lasting=False
                 )
             try:
                 result = attempt()
-            except LostError as lost:
+            except PermanentError as lost:
                 host.answered()
                 if lost.lasting or number >= _ATTEMPTS_AT_BAD_CONTENT:
-                    raise LostError(lost.code, lost.detail, lasting=True) from None
+                    raise PermanentError(lost.code, lost.detail, lasting=True) from None
                 again = _PassingError(lost.code, lost.detail)
             except _PassingError as failure:
                 again = failure
@@ -389,7 +391,7 @@ class Fetcher:
                 return result
             if again.after is not None:
                 if again.after > self.manners.longest_retry_after:
-                    raise LostError(
+                    raise PermanentError(
                         again.code,
                         f"{again.detail}; asks to wait {again.after:.0f} s",
                         lasting=False,
@@ -401,7 +403,7 @@ class Fetcher:
         if again.code in ("connection", "timeout"):
             host.failed()
         detail = f"{again.detail}; {self.manners.attempts} attempts"
-        raise LostError(again.code, detail, lasting=False)
+        raise PermanentError(again.code, detail, lasting=False)
 
     def _sleep(self, seconds: float) -> None:
         if self.stop.wait(seconds) if seconds > 0 else self.stop.is_set():
@@ -420,14 +422,16 @@ class Fetcher:
                 if delay:
                     host.space(min(float(delay), self.manners.longest_wait))
         if not host.robots.can_fetch(AGENT, url):
-            raise LostError("robots", "the site's robots.txt asks not to fetch this", lasting=True)
+            raise PermanentError(
+                "robots", "the site's robots.txt asks not to fetch this", lasting=True
+            )
 
     def _read_robots(self, url: str) -> RobotFileParser:
         parser = RobotFileParser()
         address = str(httpx2.URL(url).copy_with(raw_path=b"/robots.txt"))
         try:
             text = self.read(address, 512 * 1024).decode("utf-8", errors="replace")
-        except LostError as lost:
+        except PermanentError as lost:
             if not lost.lasting:
                 raise
             text = ""
@@ -436,12 +440,14 @@ class Fetcher:
 
     # -- one request --
 
-    def _into(self, url: str, partial: Path) -> Got:
+    def _into(self, url: str, partial: Path) -> Download:
         sha256, md5 = hashlib.sha256(), hashlib.md5(usedforsecurity=False)
         size = 0
         with self._answer(url) as response, partial.open("wb") as stream:
             if response.headers.get("content-type", "").startswith("text/html"):
-                raise LostError("not_a_photo", "a web page came instead of a photo", lasting=True)
+                raise PermanentError(
+                    "not_a_photo", "a web page came instead of a photo", lasting=True
+                )
             for chunk in self._chunks(response, self.manners.most_bytes):
                 size += len(chunk)
                 sha256.update(chunk)
@@ -449,7 +455,7 @@ class Fetcher:
                 stream.write(chunk)
             stream.flush()
             os.fsync(stream.fileno())
-        return Got(size, sha256.hexdigest(), md5.hexdigest())
+        return Download(size, sha256.hexdigest(), md5.hexdigest())
 
     def _chunks(self, response: httpx2.Response, most_bytes: int) -> Iterator[bytes]:
         end = time.monotonic() + self.manners.deadline
@@ -458,7 +464,9 @@ class Fetcher:
             for chunk in response.iter_bytes():
                 most_bytes -= len(chunk)
                 if most_bytes < 0:
-                    raise LostError("too_large", "is larger than one file may be", lasting=True)
+                    raise PermanentError(
+                        "too_large", "is larger than one file may be", lasting=True
+                    )
                 if self.stop.is_set():
                     raise StoppedError
                 if time.monotonic() > end:
@@ -482,7 +490,7 @@ class Fetcher:
                 return
             finally:
                 response.close()
-        raise LostError("redirects", f"more than {_MOST_HOPS} redirects", lasting=True)
+        raise PermanentError("redirects", f"more than {_MOST_HOPS} redirects", lasting=True)
 
     def _send(self, url: httpx2.URL) -> httpx2.Response:
         """Ask the very address that was checked, so that a name cannot change in between.
@@ -545,9 +553,9 @@ def _url(text: str) -> httpx2.URL:
     try:
         url = httpx2.URL(text)
     except (httpx2.InvalidURL, TypeError) as error:
-        raise LostError("bad_link", f"is no link ({error})", lasting=True) from None
+        raise PermanentError("bad_link", f"is no link ({error})", lasting=True) from None
     if url.scheme not in ("http", "https") or not url.host or url.userinfo:
-        raise LostError("bad_link", "is no plain http or https link", lasting=True)
+        raise PermanentError("bad_link", "is no plain http or https link", lasting=True)
     return url
 
 
@@ -555,9 +563,11 @@ def _next_hop(here: httpx2.URL, location: str) -> httpx2.URL:
     try:
         there = here.join(location)
     except httpx2.InvalidURL:
-        raise LostError("redirects", "redirects to no link", lasting=True) from None
+        raise PermanentError("redirects", "redirects to no link", lasting=True) from None
     if here.scheme == "https" and there.scheme != "https":
-        raise LostError("redirects", "redirects from https to an unprotected link", lasting=True)
+        raise PermanentError(
+            "redirects", "redirects from https to an unprotected link", lasting=True
+        )
     return _url(str(there))
 
 
@@ -572,7 +582,7 @@ def _check_status(response: httpx2.Response) -> None:
             code, detail, after=_retry_after(response.headers.get("retry-after", ""))
         )
     code = {404: "not_found", 410: "not_found"}.get(status, "refused_by_server")
-    raise LostError(code, detail, lasting=True)
+    raise PermanentError(code, detail, lasting=True)
 
 
 def _retry_after(text: str) -> float | None:

@@ -51,7 +51,7 @@ _CC_DEEDS = {
 
 
 @dataclass(frozen=True)
-class Item:
+class RemoteFile:
     """One file to fetch.
 
     Attributes:
@@ -75,7 +75,7 @@ class Item:
 
 
 @dataclass(frozen=True)
-class Plan:
+class FileList:
     """How a set is fetched: first its tables, then the photos that they name.
 
     Attributes:
@@ -86,13 +86,13 @@ class Plan:
         usual_bytes: what a photo takes, to judge the disk by where the set does not say.
     """
 
-    tables: tuple[Item, ...]
-    photos: Callable[[Path, Fetcher], Iterator[Item]]
+    tables: tuple[RemoteFile, ...]
+    photos: Callable[[Path, Fetcher], Iterator[RemoteFile]]
     robots: bool
     usual_bytes: int
 
 
-def plan_for(set_name: str, *, search: str = "") -> Plan:
+def sources_for(set_name: str, *, search: str = "") -> FileList:
     """The plan of a set.
 
     Args:
@@ -115,19 +115,19 @@ def plan_for(set_name: str, *, search: str = "") -> Plan:
     return maker(search)
 
 
-def _fitzpatrick17k(_: str) -> Plan:
-    table = Item(FITZPATRICK17K_TABLE, fitzpatrick17k.TABLE)
-    return Plan((table,), _fitzpatrick17k_photos, robots=True, usual_bytes=120_000)
+def _fitzpatrick17k(_: str) -> FileList:
+    table = RemoteFile(FITZPATRICK17K_TABLE, fitzpatrick17k.TABLE)
+    return FileList((table,), _fitzpatrick17k_photos, robots=True, usual_bytes=120_000)
 
 
-def _fitzpatrick17k_photos(root: Path, _: Fetcher) -> Iterator[Item]:
+def _fitzpatrick17k_photos(root: Path, _: Fetcher) -> Iterator[RemoteFile]:
     table = default_taxonomy()
     rows = read_table(find_table(root, fitzpatrick17k.TABLE), needs=("md5hash", "label", "url"))
     for row in rows:
         decision = table.quality("fitzpatrick17k", row) or table.decide(
             row["label"], set_name="fitzpatrick17k", folder=url_folder(row["url"])
         )
-        yield Item(
+        yield RemoteFile(
             url=row["url"],
             file=f"images/{row['md5hash']}.jpg",
             md5=row["md5hash"],
@@ -144,16 +144,16 @@ def _atlas(url: str) -> str:
     return next((name for site, name in atlases.items() if site in url), "")
 
 
-def _scin(_: str) -> Plan:
+def _scin(_: str) -> FileList:
     tables = (
-        Item(f"{SCIN_BUCKET}dataset/{scin.CASES}", scin.CASES),
-        Item(f"{SCIN_BUCKET}dataset/{scin.LABELS}", scin.LABELS),
-        Item(SCIN_LICENCE, "licenses/SCIN Data Use License.txt"),
+        RemoteFile(f"{SCIN_BUCKET}dataset/{scin.CASES}", scin.CASES),
+        RemoteFile(f"{SCIN_BUCKET}dataset/{scin.LABELS}", scin.LABELS),
+        RemoteFile(SCIN_LICENCE, "licenses/SCIN Data Use License.txt"),
     )
-    return Plan(tables, _scin_photos, robots=False, usual_bytes=1_500_000)
+    return FileList(tables, _scin_photos, robots=False, usual_bytes=1_500_000)
 
 
-def _scin_photos(root: Path, _: Fetcher) -> Iterator[Item]:
+def _scin_photos(root: Path, _: Fetcher) -> Iterator[RemoteFile]:
     table = default_taxonomy()
     needs = ("case_id", "weighted_skin_condition_label")
     labels = {
@@ -166,7 +166,7 @@ def _scin_photos(root: Path, _: Fetcher) -> Iterator[Item]:
         for number in (1, 2, 3):
             path = case.get(f"image_{number}_path", "")
             if path:
-                yield Item(
+                yield RemoteFile(
                     url=SCIN_BUCKET + quote(path),
                     file=path.removeprefix("dataset/"),
                     kind=decision.kind,
@@ -177,16 +177,16 @@ def _scin_photos(root: Path, _: Fetcher) -> Iterator[Item]:
                 )
 
 
-def _isic(search: str) -> Plan:
+def _isic(search: str) -> FileList:
     query = search or ISIC_SEARCH
 
-    def photos(_: Path, fetcher: Fetcher) -> Iterator[Item]:
+    def photos(_: Path, fetcher: Fetcher) -> Iterator[RemoteFile]:
         return _isic_photos(fetcher, query)
 
-    return Plan((), photos, robots=False, usual_bytes=3_000_000)
+    return FileList((), photos, robots=False, usual_bytes=3_000_000)
 
 
-def _isic_photos(fetcher: Fetcher, query: str) -> Iterator[Item]:
+def _isic_photos(fetcher: Fetcher, query: str) -> Iterator[RemoteFile]:
     """Walk the pages of the archive's answer; each names the next one."""
     page = f"{ISIC_API}?{urlencode({'query': query, 'limit': 100})}"
     seen: set[str] = set()
@@ -211,13 +211,13 @@ def _isic_photos(fetcher: Fetcher, query: str) -> Iterator[Item]:
         page = str(following)
 
 
-def _isic_item(entry: Mapping) -> Item:
+def _isic_item(entry: Mapping) -> RemoteFile:
     columns = {"isic_id": str(entry["isic_id"]), "copyright_license": entry["copyright_license"]}
     for part in entry.get("metadata", {}).values():
         columns.update({name: str(value) for name, value in part.items() if value is not None})
     licence = isic.LICENCES.get(entry["copyright_license"], entry["copyright_license"])
     full = entry["files"]["full"]
-    return Item(
+    return RemoteFile(
         url=str(full["url"]),
         file=f"images/{entry['isic_id']}.jpg",
         bytes=int(full.get("size") or 0),
@@ -236,6 +236,6 @@ def _isic_decision(columns: Mapping[str, str]) -> Decision:
     )
 
 
-_MAKERS: Mapping[str, Callable[[str], Plan]] = MappingProxyType(
+_MAKERS: Mapping[str, Callable[[str], FileList]] = MappingProxyType(
     {"fitzpatrick17k": _fitzpatrick17k, "scin": _scin, "isic": _isic}
 )

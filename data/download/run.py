@@ -21,16 +21,16 @@ from calcinosis.common.errors import DataError
 from calcinosis.data.catalogue import PublicSet, find_set
 from calcinosis.data.download.fetch import (
     PARTIAL_SUFFIX,
+    Download,
     Fetcher,
-    Got,
-    LostError,
-    Manners,
+    FetchPolicy,
+    PermanentError,
     check_md5,
     check_photo,
     digest,
     place_below,
 )
-from calcinosis.data.download.remote_files import Item, Plan, plan_for
+from calcinosis.data.download.remote_files import FileList, RemoteFile, sources_for
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -98,7 +98,7 @@ def download(
     kinds: Sequence[str] = KINDS,
     search: str = "",
     retry_dead: bool = False,
-    manners: Manners | None = None,
+    manners: FetchPolicy | None = None,
     contact: str = "",
     allowed: frozenset[str] = frozenset(),
     show_progress: bool = True,
@@ -114,7 +114,7 @@ def download(
         to: the folder.
         limit: at most so many photos; 0 for all.
         kinds: only photos that curation gives one of these kinds; "" stands for those it drops.
-        search: see `calcinosis.data.download.remote_files.plan_for`.
+        search: see `calcinosis.data.download.remote_files.sources_for`.
         retry_dead: ask again for links that were found dead before.
         manners: how hard to ask.
         contact: an address for a server's owner to write to, put into the User-Agent.
@@ -128,8 +128,8 @@ def download(
         KeyboardInterrupt: after everything that arrived was written down.
     """
     entry = find_set(set_name)
-    plan = plan_for(set_name, search=search)
-    fetcher = Fetcher(manners or Manners(), allowed=allowed, contact=contact)
+    plan = sources_for(set_name, search=search)
+    fetcher = Fetcher(manners or FetchPolicy(), allowed=allowed, contact=contact)
     try:
         to.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -147,7 +147,7 @@ def download(
                 run.fetch(items, show_progress)
             finally:
                 _write_records(entry, items, run.outcomes, to)
-        except LostError as lost:
+        except PermanentError as lost:
             raise DataError(
                 "table_lost", f"the set's list cannot be had ({lost.detail})", name=set_name
             ) from None
@@ -163,19 +163,19 @@ def download(
     )
 
 
-def _fetch_tables(plan: Plan, to: Path, fetcher: Fetcher) -> None:
+def _fetch_tables(plan: FileList, to: Path, fetcher: Fetcher) -> None:
     for table in plan.tables:
         place = place_below(to, table.file)
         if not place.is_file():
             fetcher.save(table.url, place, photo=False)
 
 
-def _chosen(items: Iterable[Item], kinds: Sequence[str], limit: int) -> Iterator[Item]:
+def _chosen(items: Iterable[RemoteFile], kinds: Sequence[str], limit: int) -> Iterator[RemoteFile]:
     wanted = (item for item in items if item.kind in kinds)
     return islice(wanted, limit or None)
 
 
-def _check_disk(items: list[Item], journal: _Journal, plan: Plan, to: Path) -> None:
+def _check_disk(items: list[RemoteFile], journal: _Journal, plan: FileList, to: Path) -> None:
     missing = [item for item in items if not journal.has(item, to)]
     needed = sum(item.bytes or plan.usual_bytes for item in missing) + _KEPT_FREE
     free = shutil.disk_usage(to).free
@@ -192,7 +192,7 @@ class _Run:
     """One pass over the items; `outcomes` holds what is known so far, by file."""
 
     def __init__(
-        self, plan: Plan, to: Path, fetcher: Fetcher, journal: _Journal, retry_dead: bool
+        self, plan: FileList, to: Path, fetcher: Fetcher, journal: _Journal, retry_dead: bool
     ) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.fetched = 0
@@ -203,7 +203,7 @@ class _Run:
         self._journal = journal
         self._retry_dead = retry_dead
 
-    def fetch(self, items: list[Item], show_progress: bool) -> None:
+    def fetch(self, items: list[RemoteFile], show_progress: bool) -> None:
         """Fetch what is not there yet.
 
         Raises:
@@ -254,7 +254,7 @@ class _Run:
         self._lost += outcome.status != "done"
         self._journal.write(outcome)
 
-    def _one(self, item: Item) -> tuple[Outcome, bool]:
+    def _one(self, item: RemoteFile) -> tuple[Outcome, bool]:
         """What becomes of one file, and whether it was fetched now."""
         known = self._journal.known(item)
         if known is not None:
@@ -264,7 +264,7 @@ class _Run:
                 return known, False
         try:
             if not item.url:
-                raise LostError("no_link", "the set gives no link", lasting=True)
+                raise PermanentError("no_link", "the set gives no link", lasting=True)
             place = place_below(self._to, item.file)
             there = _already_there(item, place)
             if there is not None:
@@ -272,12 +272,12 @@ class _Run:
             checks = (check_md5(item.md5),) if item.md5 else ()
             got = self._fetcher.save(item.url, place, checks=checks, robots=self._plan.robots)
             return _done(item, got), True
-        except LostError as lost:
+        except PermanentError as lost:
             status = "dead" if lost.lasting else "failed"
             return Outcome(item.file, item.url, status, lost.code, lost.detail), False
 
 
-def _already_there(item: Item, place: Path) -> Got | None:
+def _already_there(item: RemoteFile, place: Path) -> Download | None:
     """A photo that arrived just before a run was killed is there and not yet written down."""
     if not place.is_file():
         return None
@@ -286,16 +286,16 @@ def _already_there(item: Item, place: Path) -> Got | None:
         if item.md5:
             check_md5(item.md5)(got)
         check_photo(place)
-    except LostError:
+    except PermanentError:
         return None
     return got
 
 
-def _done(item: Item, got: Got) -> Outcome:
+def _done(item: RemoteFile, got: Download) -> Outcome:
     return Outcome(item.file, item.url, "done", bytes=got.bytes, sha256=got.sha256)
 
 
-def _unique(items: Iterable[Item]) -> Iterator[Item]:
+def _unique(items: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
     """Each file once: the first item that asks for it. Disks that ignore case count as well."""
     seen: set[str] = set()
     for item in items:
@@ -330,10 +330,10 @@ class _Journal:
         if self._stream is not None:
             self._stream.close()
 
-    def known(self, item: Item) -> Outcome | None:
+    def known(self, item: RemoteFile) -> Outcome | None:
         return self._known.get((item.file, _lasting_part(item.url)))
 
-    def has(self, item: Item, to: Path) -> bool:
+    def has(self, item: RemoteFile, to: Path) -> bool:
         """Whether the file is there as it was written down."""
         known = self.known(item)
         if known is None or known.status != "done":
@@ -363,7 +363,7 @@ def _outcome(line: str) -> Outcome | None:
 
 
 def _write_records(
-    entry: PublicSet, items: list[Item], outcomes: Mapping[str, Outcome], to: Path
+    entry: PublicSet, items: list[RemoteFile], outcomes: Mapping[str, Outcome], to: Path
 ) -> None:
     further = list(dict.fromkeys(name for item in items for name in item.columns))
     further = [name for name in further if name not in _OWN_COLUMNS]
@@ -390,7 +390,7 @@ def _write_records(
             _write_text(place, f"{name}\n{address}\n\nFor {entry.title}: {entry.conditions}.\n")
 
 
-def _attribution(entry: PublicSet, items: list[Item]) -> str:
+def _attribution(entry: PublicSet, items: list[RemoteFile]) -> str:
     owners = sorted({item.attribution for item in items if item.attribution})
     lines = [
         f"{entry.title}, {entry.url}",

@@ -11,7 +11,7 @@ import pytest
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.export import write_graph
 from calcinosis.model.labels import LABELS
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 
 from tests.drawings import draw, encode
 
@@ -61,7 +61,7 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def expected(photos: Path, checkpoint: Path) -> list[dict[str, Any]]:
     """For each row its file, outcome, probabilities, prediction set and error, read one by one."""
-    reader, said = Reader(checkpoint, threads=1), []
+    reader, said = Predictor(checkpoint, threads=1), []
     for file in (photos / "manifest.csv").read_text().splitlines()[1:]:
         if file in BAD:
             said.append({"file": file, "error_code": BAD[file]})

@@ -14,7 +14,7 @@ from calcinosis.bulk import worker_pool as crew
 from calcinosis.bulk.reading import Job
 from calcinosis.bulk.run import open_run
 from calcinosis.bulk.table import FINISHED
-from calcinosis.bulk.worker_pool import Crew, Task
+from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError, CheckpointError
 
 from tests.bulk import deadly
@@ -133,7 +133,7 @@ def test_a_killed_worker_loses_nothing(
     out = tmp_path / "table.parquet"
     run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
     out.mkdir()
-    with Crew(run.job, workers=2) as hired:
+    with WorkerPool(run.job, workers=2) as hired:
         steps = run.read_with(hired)
         next(steps)
         for process in list(hired._pool._processes.values()):
@@ -147,7 +147,7 @@ def test_a_photo_that_ends_its_worker_is_named_and_the_others_are_read(
 ) -> None:
     monkeypatch.setattr(crew, "_read", deadly.read)
     files = ["photo-1.png", deadly.NAME, "photo-2.png"]
-    with Crew(Job(photos, checkpoint), workers=1) as hired:
+    with WorkerPool(Job(photos, checkpoint), workers=1) as hired:
         (records,) = hired.read([(7, files)])
     assert [record["row"] for record in records] == [7, 8, 9]
     assert [record.get("error_code") for record in records] == [None, "crashed", None]
@@ -161,7 +161,7 @@ def test_only_a_few_tasks_are_held(photos: Path, checkpoint: Path) -> None:
         for drawn in range(1, 101):
             yield drawn, ["text.jpg"]
 
-    with Crew(Job(photos, checkpoint), workers=1) as hired:
+    with WorkerPool(Job(photos, checkpoint), workers=1) as hired:
         for collected, _ in enumerate(hired.read(tasks()), start=1):
             assert drawn - collected < 5
     assert drawn == 100

@@ -14,19 +14,19 @@ from calcinosis.data.audit.duplicates import (
     exact_duplicates,
     near_duplicates,
 )
-from calcinosis.data.audit.scan import TURNS, Look, perceptual_hashes
+from calcinosis.data.audit.scan import DIHEDRAL, ScannedPhoto, perceptual_hashes
 from PIL import Image, ImageEnhance, ImageOps
 
 from tests.data.drawing import cropped, embed, saved, skin, stamped
 
 
-def look(picture: Image.Image, digest: str) -> Look:
+def look(picture: Image.Image, digest: str) -> ScannedPhoto:
     small = picture.copy()
     small.thumbnail((256, 256))
     stream = io.BytesIO()
     small.save(stream, "JPEG", quality=92)
     vector = embed([picture])[0]
-    return Look(
+    return ScannedPhoto(
         row=0,
         width=picture.width,
         height=picture.height,
@@ -143,7 +143,7 @@ def test_hash_candidates_are_those_of_a_slow_search(drawn):
         for j in range(i + 1, len(looks)):
             near = {
                 turn
-                for turn in range(len(TURNS))
+                for turn in range(len(DIHEDRAL))
                 if np.count_nonzero(hashes[i][0] != hashes[j][turn]) <= HASH_BITS - 4
             }
             assert near <= found.get((i, j), set()), (i, j)

@@ -4,10 +4,10 @@ import io
 
 import numpy as np
 import pytest
-from calcinosis.data.audit.confounding import confounding, merged, source_alone, told_from
+from calcinosis.data.audit.confounding import confounding, merged, predictability_from, source_alone
 from calcinosis.data.audit.folders import folder_mismatches
 from calcinosis.data.audit.off_topic import THRESHOLD, off_topic_scores, warmth
-from calcinosis.data.audit.scan import Look
+from calcinosis.data.audit.scan import ScannedPhoto
 from calcinosis.data.manifest import Row
 from PIL import Image
 from sklearn.metrics import roc_auc_score
@@ -25,7 +25,7 @@ def looks_of(pictures):
         stream = io.BytesIO()
         small.save(stream, "JPEG", quality=92)
         looks.append(
-            Look(
+            ScannedPhoto(
                 row=i,
                 width=picture.width,
                 height=picture.height,
@@ -109,8 +109,10 @@ def test_a_probe_finds_what_is_there_and_nothing_else():
     noise = rng.normal(size=(200, 12))
     told = noise.copy()
     told[:, 3] += [3 * (row.label == "milium") for row in rows]
-    assert told_from(told, rows, groups)["auroc"]["milium"] > 0.95
-    assert told_from(noise, rows, groups)["auroc"]["milium"] == pytest.approx(0.5, abs=0.12)
+    assert predictability_from(told, rows, groups)["auroc"]["milium"] > 0.95
+    assert predictability_from(noise, rows, groups)["auroc"]["milium"] == pytest.approx(
+        0.5, abs=0.12
+    )
 
 
 def test_a_probe_cannot_learn_a_group_by_heart():
@@ -120,8 +122,8 @@ def test_a_probe_cannot_learn_a_group_by_heart():
     rows = [a_row(i, labels[i // 8]) for i in range(240)]
     groups = [f"g{i // 8}" for i in range(240)]
     own = np.repeat(rng.normal(size=(30, 400)), 8, axis=0) + 0.01 * rng.normal(size=(240, 400))
-    assert told_from(own, rows, groups)["auroc"]["milium"] < 0.75
-    assert told_from(own, rows, [str(i) for i in range(240)])["auroc"]["milium"] > 0.99
+    assert predictability_from(own, rows, groups)["auroc"]["milium"] < 0.75
+    assert predictability_from(own, rows, [str(i) for i in range(240)])["auroc"]["milium"] > 0.99
 
 
 def test_places_that_overlap_are_one_place():
@@ -132,7 +134,7 @@ def test_places_that_overlap_are_one_place():
 
 def test_a_label_with_too_few_groups_is_left_out():
     rows = [a_row(i, "milium" if i < 4 else "other") for i in range(40)]
-    assert told_from(np.zeros((40, 2)), rows, [row.group for row in rows]) is None
+    assert predictability_from(np.zeros((40, 2)), rows, [row.group for row in rows]) is None
 
 
 def test_masking_a_mark_everywhere_takes_away_what_it_told():

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
-from calcinosis.data.manifest import Row, check_files, fetch, place_of
+from calcinosis.data.manifest import Row, check_files, fetch, path_of
 from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}
@@ -61,7 +61,7 @@ def test_a_tar_gives_every_photo_under_its_name(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", {"./a.jpg": b"first", "sub/e\u0301.jpg": b"second"})
     assert fetch(tmp_path, "train-0.tar/a.jpg") == b"first"
     assert fetch(tmp_path, "train-0.tar/sub/é.jpg") == b"second"
-    assert place_of(tmp_path, "train-0.tar/a.jpg") == (tmp_path / "train-0.tar").resolve()
+    assert path_of(tmp_path, "train-0.tar/a.jpg") == (tmp_path / "train-0.tar").resolve()
 
 
 @pytest.mark.parametrize("layout", ["content", "bytes", "image"])

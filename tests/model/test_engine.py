@@ -12,11 +12,11 @@ import torch
 from calcinosis.common.errors import CheckpointError, PhotoError
 from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
 from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS
-from calcinosis.model.engine import OnnxEngine, TorchEngine, open_engine
+from calcinosis.model.engine import OnnxBackend, TorchBackend, open_backend
 from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
 from calcinosis.model.finding import Finding
 from calcinosis.model.labels import LABELS
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
@@ -71,9 +71,9 @@ def assert_alike(found: Finding, expected: Finding) -> None:
 def test_every_engine_gives_the_same_answer(drawn: Path, exported: Path, count: int) -> None:
     inputs = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
-        expected = load_checkpoint(drawn)[0].explain(torch.from_numpy(inputs))
-    for engine in (TorchEngine(drawn), OnnxEngine(drawn / GRAPH), OnnxEngine(exported)):
-        answer = engine.explain(inputs)
+        expected = load_checkpoint(drawn)[0].forward_with_cam(torch.from_numpy(inputs))
+    for engine in (TorchBackend(drawn), OnnxBackend(drawn / GRAPH), OnnxBackend(exported)):
+        answer = engine.forward_with_cam(inputs)
         assert answer.logits.shape == (count, len(LABELS))
         assert answer.evidence.shape == expected.evidence.shape
         assert answer.logits == pytest.approx(expected.logits.numpy(), abs=TOLERANCE)
@@ -86,9 +86,9 @@ def test_every_engine_gives_the_same_finding(drawn: Path, exported: Path, tmp_pa
     bare.mkdir()
     for name in (CONFIG, WEIGHTS):
         shutil.copy(drawn / name, bare)
-    by_torch, by_graph, by_file = Reader(bare), Reader(drawn), Reader(exported)
-    assert isinstance(by_torch.engine, TorchEngine)
-    assert isinstance(by_graph.engine, OnnxEngine)
+    by_torch, by_graph, by_file = Predictor(bare), Predictor(drawn), Predictor(exported)
+    assert isinstance(by_torch.engine, TorchBackend)
+    assert isinstance(by_graph.engine, OnnxBackend)
     assert by_file.config == by_graph.config == by_torch.config
     for label in LABELS:
         photo = draw(label, seed=110)
@@ -99,12 +99,12 @@ def test_every_engine_gives_the_same_finding(drawn: Path, exported: Path, tmp_pa
 
 def test_the_shipped_graph_answers_as_the_weights_beside_it_do() -> None:
     """Fails where weights were put in place without: calcinosis export --format graph."""
-    engine, config = open_engine(SHIPPED)
-    assert isinstance(engine, OnnxEngine)
+    engine, config = open_backend(SHIPPED)
+    assert isinstance(engine, OnnxBackend)
     inputs = np.stack([config.preprocessing.array(draw(label, 1, (640, 480))) for label in LABELS])
     with torch.no_grad():
-        expected = load_checkpoint(SHIPPED)[0].explain(torch.from_numpy(inputs))
-    answer = engine.explain(inputs)
+        expected = load_checkpoint(SHIPPED)[0].forward_with_cam(torch.from_numpy(inputs))
+    answer = engine.forward_with_cam(inputs)
     assert answer.logits == pytest.approx(expected.logits.numpy(), abs=TOLERANCE)
     scale = float(expected.evidence.abs().max())
     assert answer.evidence == pytest.approx(expected.evidence.numpy(), abs=TOLERANCE * scale)
@@ -132,7 +132,7 @@ def test_a_photo_is_read_without_loading_pytorch(
 
 
 def test_photos_read_at_once_come_in_their_order(drawn: Path, tmp_path: Path) -> None:
-    reader = Reader(drawn, threads=1)
+    reader = Predictor(drawn, threads=1)
     pictures = [draw(label, seed) for seed in range(6) for label in LABELS]
     photos: list[bytes | Image.Image] = [*pictures, b"no picture", encode(pictures[0])]
     found = list(reader.read_each(photos, workers=3))
@@ -146,8 +146,8 @@ def test_photos_read_at_once_come_in_their_order(drawn: Path, tmp_path: Path) ->
 
 
 def assert_torch_answers(folder: Path) -> None:
-    reader = Reader(folder)
-    assert isinstance(reader.engine, TorchEngine)
+    reader = Predictor(folder)
+    assert isinstance(reader.engine, TorchBackend)
     network, config = load_checkpoint(folder)
     photo = draw("milium", seed=110)
     with torch.no_grad():
@@ -198,8 +198,8 @@ def test_settings_that_no_layer_depends_on_may_change(copy: Path) -> None:
     config["calibration"]["bias"] = [5, 0, 0, 0]
     config["name"] = "recalibrated"
     (copy / CONFIG).write_text(json.dumps(config))
-    reader = Reader(copy)
-    assert isinstance(reader.engine, OnnxEngine)
+    reader = Predictor(copy)
+    assert isinstance(reader.engine, OnnxBackend)
     finding = reader.read(draw("milium", seed=110))
     assert finding.checkpoint == "recalibrated"
 
@@ -214,7 +214,7 @@ def test_settings_that_layers_depend_on_may_not(copy: Path) -> None:
 def test_damaged_weights_are_an_error_with_or_without_a_graph(copy: Path) -> None:
     (copy / WEIGHTS).write_bytes((copy / WEIGHTS).read_bytes()[:1000])
     with pytest.raises(CheckpointError) as caught:
-        Reader(copy)
+        Predictor(copy)
     assert caught.value.code == "bad_weights"
 
 
@@ -226,7 +226,7 @@ def test_what_is_no_onnx_file_is_a_typed_error(tmp_path: Path, content: bytes) -
     path = tmp_path / "model.onnx"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=r"model\.onnx") as caught:
-        Reader(path)
+        Predictor(path)
     assert caught.value.code == "bad_onnx"
 
 
@@ -235,7 +235,7 @@ def test_somebody_elses_onnx_file_is_a_typed_error(tmp_path: Path) -> None:
     layer = torch.nn.Linear(3, 4).eval()
     torch.onnx.export(layer, (torch.zeros(1, 3),), str(path), dynamo=True, verbose=False)
     with pytest.raises(CheckpointError) as caught:
-        Reader(path)
+        Predictor(path)
     assert caught.value.code == "bad_onnx"
 
 
@@ -248,13 +248,13 @@ def test_settings_of_another_network_are_a_typed_error(exported: Path, tmp_path:
             entry.value = tiny_config(preprocessing={"size": 96}).model_dump_json()
     onnx.save(model, tmp_path / "wrong.onnx")
     with pytest.raises(CheckpointError) as caught:
-        Reader(tmp_path / "wrong.onnx")
+        Predictor(tmp_path / "wrong.onnx")
     assert caught.value.code == "bad_onnx"
 
 
 def test_the_pytorch_network_of_a_reader_is_there_when_asked_for(
     drawn: Path, exported: Path
 ) -> None:
-    assert Reader(drawn).network.head.out_features == len(LABELS)
+    assert Predictor(drawn).network.head.out_features == len(LABELS)
     with pytest.raises(CheckpointError):
-        _ = Reader(exported).network
+        _ = Predictor(exported).network

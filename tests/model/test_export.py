@@ -13,7 +13,7 @@ from calcinosis.common.errors import CheckpointError
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, load_config
-from calcinosis.model.engine import OnnxEngine
+from calcinosis.model.engine import OnnxBackend
 from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
 from calcinosis.model.labels import LABELS
 from calcinosis.model.network import Network, Output
@@ -82,7 +82,7 @@ def test_nothing_is_left_where_the_two_differ(
         output = explain(network, inputs)
         return output._replace(logits=output.logits + (not torch.compiler.is_exporting()) * 0.01)
 
-    monkeypatch.setattr(Network, "explain", off)
+    monkeypatch.setattr(Network, "forward_with_cam", off)
     with pytest.raises(CheckpointError) as caught:
         export_onnx(folder, tmp_path / "model.onnx")
     assert caught.value.code == "export_differs"
@@ -109,12 +109,12 @@ def test_parity_on_200_photographs() -> None:
     rows = read_manifest(root / "photos.csv", labels=LABELS)
     chosen = np.random.default_rng(0).permutation(len(rows))[:200]
     network, config = load_checkpoint(SHIPPED)
-    engine = OnnxEngine(SHIPPED / GRAPH)
+    engine = OnnxBackend(SHIPPED / GRAPH)
     for number in chosen:
         inputs = config.preprocessing(open_photo(resolve(root, rows[number])))[None]
         with torch.no_grad():
-            expected = network.explain(inputs)
-        answer = engine.explain(inputs.numpy())
+            expected = network.forward_with_cam(inputs)
+        answer = engine.forward_with_cam(inputs.numpy())
         assert np.abs(answer.logits - expected.logits.numpy()).max() <= TOLERANCE
         for ours, theirs in zip(answer, expected, strict=True):
             scale = max(1.0, float(theirs.abs().max()))

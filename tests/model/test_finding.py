@@ -5,9 +5,9 @@ import re
 
 import numpy as np
 import pytest
-from calcinosis.model.finding import OUTCOMES, Finding, ask_for_another, decide, outcome_of
+from calcinosis.model.finding import OUTCOMES, Finding, decide, outcome_of, retake_finding
 from calcinosis.model.labels import LABELS, OTHER
-from calcinosis.model.quality import Problem
+from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import languages, words
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -15,10 +15,10 @@ from hypothesis import strategies as st
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
 PRIOR = dict.fromkeys(LABELS, 0.25)
 PROBLEMS = [
-    Problem("too_small", {"side": 20, "minimum": 96, "third": 32}),
-    Problem("too_dark", {}),
-    Problem("too_bright", {}),
-    Problem("blank", {}),
+    QualityIssue("too_small", {"side": 20, "minimum": 96, "third": 32}),
+    QualityIssue("too_dark", {}),
+    QualityIssue("too_bright", {}),
+    QualityIssue("blank", {}),
 ]
 
 
@@ -121,10 +121,10 @@ def test_every_finding_defers_and_claims_nothing(
 
 @given(prior=shares(), problem=st.sampled_from(PROBLEMS))
 def test_a_photo_that_cannot_be_used_changes_nothing(
-    prior: dict[str, float], problem: Problem
+    prior: dict[str, float], problem: QualityIssue
 ) -> None:
     for language in languages():
-        finding = ask_for_another(problem, prior=prior, checkpoint="tiny", language=language)
+        finding = retake_finding(problem, prior=prior, checkpoint="tiny", language=language)
         check_that_it_defers(finding, language)
         if language == "en":
             check_that_it_claims_nothing(finding)
@@ -138,7 +138,7 @@ def test_a_photo_that_cannot_be_used_changes_nothing(
 
 
 def test_the_reason_of_a_retake_says_what_was_measured() -> None:
-    finding = ask_for_another(PROBLEMS[0], prior=PRIOR, checkpoint="tiny")
+    finding = retake_finding(PROBLEMS[0], prior=PRIOR, checkpoint="tiny")
     assert "20" in finding.headline
     assert "96" in finding.headline
 
@@ -159,7 +159,7 @@ def test_json_holds_what_the_design_names(
 
 
 def test_json_of_a_retake_has_the_same_shape() -> None:
-    told = ask_for_another(PROBLEMS[1], prior=PRIOR, checkpoint="tiny").as_json()
+    told = retake_finding(PROBLEMS[1], prior=PRIOR, checkpoint="tiny").as_json()
     assert list(told) == KEYS
     assert told["prediction_set"] == list(LABELS)
 
@@ -218,5 +218,5 @@ def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> N
         assert not re.search("calcinosis|milium|gouty", said), "nothing of the labels we ship"
         if language == "en":
             check_that_it_claims_nothing(finding)
-    retake = ask_for_another(PROBLEMS[0], prior=prior, checkpoint="theirs")
+    retake = retake_finding(PROBLEMS[0], prior=prior, checkpoint="theirs")
     assert retake.prediction_set == labels

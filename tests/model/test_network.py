@@ -35,7 +35,7 @@ def staged(request: pytest.FixtureRequest) -> Network:
     torch.manual_seed(3)
     backbone = build_backbone(TINY_BACKBONE, pretrained=False)
     return Network(
-        backbone, LABELS, frozen_stages=2, keeps_start=request.param, reads_stages=True
+        backbone, LABELS, frozen_stages=2, two_branch=request.param, multi_scale=True
     ).eval()
 
 
@@ -51,13 +51,13 @@ def feature_map_of(network: Network, inputs: torch.Tensor) -> torch.Tensor:
 
 def test_explaining_gives_the_same_logits(network: Network, inputs: torch.Tensor) -> None:
     with torch.no_grad():
-        output = network.explain(inputs)
+        output = network.forward_with_cam(inputs)
         torch.testing.assert_close(output.logits, network(inputs), rtol=1e-5, atol=1e-5)
 
 
 def test_a_logit_is_the_mean_of_its_evidence(network: Network, inputs: torch.Tensor) -> None:
     with torch.no_grad():
-        logits, evidence, _ = network.explain(inputs)
+        logits, evidence, _ = network.forward_with_cam(inputs)
         expected = evidence.flatten(2).mean(dim=2) + network.head.bias
         torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
@@ -65,7 +65,7 @@ def test_a_logit_is_the_mean_of_its_evidence(network: Network, inputs: torch.Ten
 @torch.no_grad()
 def test_the_evidence_is_a_class_activation_map(network: Network, inputs: torch.Tensor) -> None:
     """The slow twin: place by place, what the head makes of the features there, scaled alike."""
-    evidence = network.explain(inputs).evidence
+    evidence = network.forward_with_cam(inputs).evidence
     feature_map = feature_map_of(network, inputs)
     count, _, height, width = feature_map.shape
     assert evidence.shape == (count, LABELS, height, width)
@@ -87,7 +87,7 @@ def test_the_evidence_agrees_with_grad_cam(network: Network, inputs: torch.Tenso
     pooled = feature_map.mean(dim=(2, 3))
     scale = 1 / pooled.detach().square().mean(dim=1, keepdim=True).sqrt()
     logits = network.head(pooled * scale)
-    evidence = network.explain(inputs).evidence.detach()
+    evidence = network.forward_with_cam(inputs).evidence.detach()
     for label in range(LABELS):
         (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
         importance = gradient.mean(dim=(2, 3), keepdim=True)
@@ -116,7 +116,7 @@ def test_a_photo_without_any_feature_gives_the_bias() -> None:
     with torch.no_grad():
         network.top[1][1].bias.fill_(-100.0)  # nothing passes the last activation
         inputs = torch.randn(1, 3, 32, 32)
-        logits, evidence, _ = network.explain(inputs)
+        logits, evidence, _ = network.forward_with_cam(inputs)
         torch.testing.assert_close(logits[0], network.head.bias)
         torch.testing.assert_close(network(inputs)[0], network.head.bias)
     assert not evidence.any()
@@ -159,7 +159,7 @@ def test_where_a_network_is_cut_changes_nothing_it_says(inputs: torch.Tensor) ->
 
 @torch.no_grad()
 def test_a_head_of_all_stages_is_explained_too(staged: Network, inputs: torch.Tensor) -> None:
-    logits, evidence, _ = staged.explain(inputs)
+    logits, evidence, _ = staged.forward_with_cam(inputs)
     torch.testing.assert_close(logits, staged(inputs), rtol=1e-4, atol=1e-4)
     expected = evidence.flatten(2).mean(dim=2) + staged.head.bias
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
@@ -178,8 +178,8 @@ def test_every_stage_is_read_by_both_means(staged: Network, inputs: torch.Tensor
         positive = feature_map.clamp_min(1e-6)
         for pooled in (feature_map.mean((2, 3)), positive.pow(3).mean((2, 3)).pow(1 / 3)):
             expected.append(pooled / pooled.square().mean(dim=1, keepdim=True).sqrt())
-    features = staged.start_features(shared)
-    assert features.shape == (len(inputs), staged.start_width)
+    features = staged.pretrained_features(shared)
+    assert features.shape == (len(inputs), staged.pretrained_width)
     torch.testing.assert_close(features, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)
 
 
@@ -200,8 +200,8 @@ def test_a_small_bright_place_outweighs_even_skin() -> None:
 
 @torch.no_grad()
 def test_a_photo_and_its_mirror_image_are_told_the_same(inputs: torch.Tensor) -> None:
-    network = small_network(1, reads_stages=True, mirrors=True)
-    output, mirrored = network.explain(inputs), network.explain(inputs.flip(3))
+    network = small_network(1, multi_scale=True, flip_tta=True)
+    output, mirrored = network.forward_with_cam(inputs), network.forward_with_cam(inputs.flip(3))
     torch.testing.assert_close(output.logits, mirrored.logits, rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.evidence, mirrored.evidence.flip(3), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.embedding, mirrored.embedding)
@@ -211,11 +211,11 @@ def test_a_photo_and_its_mirror_image_are_told_the_same(inputs: torch.Tensor) ->
 @torch.no_grad()
 def test_mirrors_give_the_mean_of_what_is_said_of_both(inputs: torch.Tensor) -> None:
     alone, both = (
-        small_network(1, reads_stages=True),
-        small_network(1, reads_stages=True, mirrors=True),
+        small_network(1, multi_scale=True),
+        small_network(1, multi_scale=True, flip_tta=True),
     )
     both.load_state_dict(alone.state_dict())
     expected = (alone(inputs) + alone(inputs.flip(3))) / 2
     torch.testing.assert_close(both(inputs), expected, rtol=1e-4, atol=1e-5)
-    features = both.start_features(both.see(inputs))
+    features = both.pretrained_features(both.forward_frozen(inputs))
     torch.testing.assert_close(both.head(features), expected, rtol=1e-4, atol=1e-5)

@@ -1,4 +1,4 @@
-"""Familiarity: the cosine to the mean, what it refuses, and that nothing is said of what is refused."""
+"""OODDetector: the cosine to the mean, what it refuses, and that nothing is said of what is refused."""
 
 import json
 from pathlib import Path
@@ -8,9 +8,9 @@ import pytest
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import CONFIG
 from calcinosis.model.labels import LABELS
-from calcinosis.model.ood import Familiarity
-from calcinosis.model.predictor import Reader
-from calcinosis.training.evaluate.calibrate import fit_familiarity
+from calcinosis.model.ood import OODDetector
+from calcinosis.model.predictor import Predictor
+from calcinosis.training.evaluate.calibrate import fit_ood_detector
 from pydantic import ValidationError
 
 from tests.drawings import write_tiny_checkpoint
@@ -19,7 +19,7 @@ from tests.drawings import write_tiny_checkpoint
 def test_the_cosine_is_that_of_the_textbook() -> None:
     random = np.random.default_rng(0)
     centre, vectors = random.normal(size=5), random.normal(size=(7, 5))
-    found = Familiarity(centre=tuple(centre), least=0.1).cosines(vectors)
+    found = OODDetector(centre=tuple(centre), least=0.1).cosines(vectors)
     for cosine, vector in zip(found, vectors, strict=True):
         lengths = np.sqrt(sum(v * v for v in vector)) * np.sqrt(sum(c * c for c in centre))
         assert cosine == pytest.approx(sum(vector * centre) / lengths)
@@ -29,44 +29,44 @@ def test_the_bound_leaves_out_the_share_asked_for_of_held_out_photos() -> None:
     random = np.random.default_rng(1)
     embeddings = 3 + random.normal(size=(1000, 8))
     folds = np.arange(1000) % 5
-    fitted = fit_familiarity(embeddings, folds, 0.99)
-    assert (~fitted.knows(embeddings)).mean() == pytest.approx(0.01, abs=0.003)
-    assert not fitted.knows(-embeddings).any()
+    fitted = fit_ood_detector(embeddings, folds, 0.99)
+    assert (~fitted.in_distribution(embeddings)).mean() == pytest.approx(0.01, abs=0.003)
+    assert not fitted.in_distribution(-embeddings).any()
     assert np.array(fitted.centre) == pytest.approx(embeddings.mean(axis=0), rel=1e-3)
 
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValidationError):
-        Familiarity(centre=(1.0, float("nan")), least=0.5)
+        OODDetector(centre=(1.0, float("nan")), least=0.5)
 
 
 def with_familiarity(folder: Path, sign: float) -> Path:
     """A tiny checkpoint to which drawings are familiar (1) or the very opposite (-1)."""
     write_tiny_checkpoint(folder)
     embedding = (
-        Reader(folder)
-        .engine.explain(
-            np.stack([Reader(folder).config.preprocessing.array(draw("milium", 3, (320, 240)))])
+        Predictor(folder)
+        .engine.forward_with_cam(
+            np.stack([Predictor(folder).config.preprocessing.array(draw("milium", 3, (320, 240)))])
         )
         .embedding[0]
     )
     config = json.loads((folder / CONFIG).read_text())
-    config["familiarity"] = {"centre": (sign * embedding).tolist(), "least": 0.5}
+    config["ood"] = {"centre": (sign * embedding).tolist(), "least": 0.5}
     (folder / CONFIG).write_text(json.dumps(config))
     return folder
 
 
 def test_a_familiar_photo_is_read(tmp_path: Path) -> None:
     photo = draw("milium", 3, (320, 240))
-    expected = Reader(write_tiny_checkpoint(tmp_path / "without")).read(photo)
-    found = Reader(with_familiarity(tmp_path / "with", 1)).read(photo)
+    expected = Predictor(write_tiny_checkpoint(tmp_path / "without")).read(photo)
+    found = Predictor(with_familiarity(tmp_path / "with", 1)).read(photo)
     assert found == expected
 
 
 def test_of_an_unfamiliar_photo_nothing_is_said(tmp_path: Path) -> None:
-    reader = Reader(with_familiarity(tmp_path, -1))
+    reader = Predictor(with_familiarity(tmp_path, -1))
     finding = reader.read(draw("milium", 3, (320, 240)))
-    assert (finding.outcome, finding.problem) == ("retake", "unfamiliar")
+    assert (finding.outcome, finding.problem) == ("retake", "out_of_distribution")
     assert finding.prediction_set == LABELS
     assert set(finding.probabilities.values()) == {0.25}
     assert finding.heat_map is None

@@ -14,7 +14,7 @@ from calcinosis.model.finding import Finding
 from calcinosis.model.heatmap import overlay
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from PIL import Image
 
 from tests.drawings import draw, encode, write_tiny_checkpoint
@@ -23,8 +23,8 @@ RARE = (0.001, 0.004, 0.015, 0.98)
 
 
 @pytest.fixture(scope="module")
-def reader(tiny_checkpoint: Path) -> Reader:
-    return Reader(tiny_checkpoint)
+def reader(tiny_checkpoint: Path) -> Predictor:
+    return Predictor(tiny_checkpoint)
 
 
 def assert_same(found: Finding, expected: Finding) -> None:
@@ -46,7 +46,7 @@ def assert_same(found: Finding, expected: Finding) -> None:
     ],
 )
 def test_a_known_picture_gives_a_known_finding(
-    reader: Reader, label: str, seed: int, outcome: str
+    reader: Predictor, label: str, seed: int, outcome: str
 ) -> None:
     finding = reader.read(draw(label, seed))
     assert finding.outcome == outcome
@@ -57,13 +57,13 @@ def test_a_known_picture_gives_a_known_finding(
 
 def test_labels_that_cannot_be_excluded_make_a_finding_uncertain(tmp_path: Path) -> None:
     conformal = Conformal(coverage=0.9, thresholds=(0.0, 0.2, 0.2, 0.2))
-    reader = Reader(write_tiny_checkpoint(tmp_path, conformal=conformal))
+    reader = Predictor(write_tiny_checkpoint(tmp_path, conformal=conformal))
     finding = reader.read(draw("milium", seed=106))
     assert finding.outcome == "uncertain"
     assert finding.prediction_set == ("calcinosis_cutis", "milium")
 
 
-def test_the_tiny_network_tells_drawn_labels_apart(reader: Reader) -> None:
+def test_the_tiny_network_tells_drawn_labels_apart(reader: Predictor) -> None:
     pictures = [(label, draw(label, seed)) for label in LABELS for seed in range(100, 110)]
     right = 0
     for label, picture in pictures:
@@ -73,7 +73,7 @@ def test_the_tiny_network_tells_drawn_labels_apart(reader: Reader) -> None:
 
 
 def test_a_path_its_bytes_and_its_picture_give_the_same_finding(
-    reader: Reader, tmp_path: Path
+    reader: Predictor, tmp_path: Path
 ) -> None:
     content = encode(draw("milium", seed=5), "JPEG")
     path = tmp_path / "Milie – 1.jpg"
@@ -87,7 +87,7 @@ def test_a_path_its_bytes_and_its_picture_give_the_same_finding(
         assert_same(reader.read(picture), expected)
 
 
-def test_a_picture_that_someone_else_opened_is_turned_and_made_rgb(reader: Reader) -> None:
+def test_a_picture_that_someone_else_opened_is_turned_and_made_rgb(reader: Predictor) -> None:
     upright = draw("gouty_tophus", seed=3)
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -97,14 +97,14 @@ def test_a_picture_that_someone_else_opened_is_turned_and_made_rgb(reader: Reade
     assert_same(reader.read(upright.convert("L")), reader.read(upright.convert("L").convert("RGB")))
 
 
-def test_reading_again_gives_the_same_finding(reader: Reader, tiny_checkpoint: Path) -> None:
+def test_reading_again_gives_the_same_finding(reader: Predictor, tiny_checkpoint: Path) -> None:
     photo = draw("calcinosis_cutis", seed=4)
     expected = reader.read(photo)
     assert_same(reader.read(photo), expected)
-    assert_same(Reader(tiny_checkpoint).read(photo), expected)
+    assert_same(Predictor(tiny_checkpoint).read(photo), expected)
 
 
-def test_several_threads_get_the_findings_of_one(reader: Reader) -> None:
+def test_several_threads_get_the_findings_of_one(reader: Predictor) -> None:
     photos = [encode(draw(label, seed)) for label in LABELS for seed in range(4)]
     photos.append(encode(Image.new("RGB", (20, 20))))
     expected = [reader.read(photo) for photo in photos]
@@ -116,9 +116,9 @@ def test_several_threads_get_the_findings_of_one(reader: Reader) -> None:
 
 @pytest.mark.parametrize("prior", [RARE, [9, 1, 1, 1], np.array([1.0, 2.0, 3.0, 40.0])])
 def test_a_prior_moves_the_probabilities_and_leaves_the_set(
-    reader: Reader, tiny_checkpoint: Path, prior: tuple[float, ...]
+    reader: Predictor, tiny_checkpoint: Path, prior: tuple[float, ...]
 ) -> None:
-    other_reader = Reader(tiny_checkpoint, prior=prior)
+    other_reader = Predictor(tiny_checkpoint, prior=prior)
     chances = np.array(prior) / np.sum(prior)
     for label in LABELS:
         photo = draw(label, seed=110)  # of which the network is not certain
@@ -133,17 +133,17 @@ def test_a_prior_moves_the_probabilities_and_leaves_the_set(
 def test_the_checkpoints_prior_holds_unless_another_is_given(tmp_path: Path) -> None:
     folder = write_tiny_checkpoint(tmp_path / "rare", prior=RARE)
     photo = draw("milium", seed=8)
-    assert Reader(folder).read(photo) == Reader(folder, prior=RARE).read(photo)
-    assert Reader(folder).read(photo) != Reader(folder, prior=(1, 1, 1, 1)).read(photo)
+    assert Predictor(folder).read(photo) == Predictor(folder, prior=RARE).read(photo)
+    assert Predictor(folder).read(photo) != Predictor(folder, prior=(1, 1, 1, 1)).read(photo)
 
 
 @pytest.mark.parametrize("prior", [(), (1, 1, 1), (0, 0, 0, 0), (1, 1, 1, -1)])
 def test_what_is_no_prior_is_refused(tiny_checkpoint: Path, prior: tuple[float, ...]) -> None:
     with pytest.raises(ValueError, match="prior"):
-        Reader(tiny_checkpoint, prior=prior)
+        Predictor(tiny_checkpoint, prior=prior)
 
 
-def test_an_unusable_photo_gets_the_prior_and_every_label(reader: Reader) -> None:
+def test_an_unusable_photo_gets_the_prior_and_every_label(reader: Predictor) -> None:
     for photo in (
         Image.new("RGB", (1, 1)),
         Image.new("RGB", (300, 300)),
@@ -157,10 +157,10 @@ def test_an_unusable_photo_gets_the_prior_and_every_label(reader: Reader) -> Non
         assert finding.heat_map is None
 
 
-def test_photos_read_together_share_the_mean_of_their_logits(reader: Reader) -> None:
+def test_photos_read_together_share_the_mean_of_their_logits(reader: Predictor) -> None:
     photos = [draw("milium", seed=106), draw("other", seed=101), draw("gouty_tophus", seed=101)]
     unusable = Image.new("RGB", (300, 300))
-    finding = reader.read_together([*photos, unusable])
+    finding = reader.predict_group([*photos, unusable])
     with torch.no_grad():
         logits = [
             reader.network(reader.config.preprocessing(photo)[None])[0].tolist() for photo in photos
@@ -169,32 +169,34 @@ def test_photos_read_together_share_the_mean_of_their_logits(reader: Reader) -> 
     weights = [math.exp(value / reader.config.calibration.temperature) for value in mean]
     expected = [weight / math.fsum(weights) for weight in weights]
     assert list(finding.probabilities.values()) == pytest.approx(expected, abs=1e-4)
-    again = reader.read_together([unusable, *reversed(photos)])
+    again = reader.predict_group([unusable, *reversed(photos)])
     assert again.prediction_set == finding.prediction_set
     assert list(again.probabilities.values()) == pytest.approx(expected, abs=1e-4)
 
 
-def test_one_photo_read_together_is_one_photo(reader: Reader) -> None:
+def test_one_photo_read_together_is_one_photo(reader: Predictor) -> None:
     photo = draw("milium", seed=106)
-    assert_same(reader.read_together([photo]), reader.read(photo))
+    assert_same(reader.predict_group([photo]), reader.read(photo))
     with pytest.raises(ValueError, match="photo"):
-        reader.read_together([])
+        reader.predict_group([])
 
 
-def test_photos_that_are_all_unusable_ask_for_another(reader: Reader) -> None:
-    finding = reader.read_together([Image.new("RGB", (300, 300)), Image.new("RGB", (10, 10))])
+def test_photos_that_are_all_unusable_ask_for_another(reader: Predictor) -> None:
+    finding = reader.predict_group([Image.new("RGB", (300, 300)), Image.new("RGB", (10, 10))])
     assert finding.outcome == "retake"
     assert finding.prediction_set == LABELS
 
 
-def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Reader) -> None:
+def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Predictor) -> None:
     photo = draw("other", seed=101)
     finding = reader.read(photo)
     assert finding.heat_map
     conditions = {label: p for label, p in finding.probabilities.items() if label != "other"}
     assert finding.heat_map.label == max(conditions, key=lambda label: conditions[label])
     with torch.no_grad():
-        evidence = reader.network.explain(reader.config.preprocessing(photo)[None]).evidence[0]
+        evidence = reader.network.forward_with_cam(
+            reader.config.preprocessing(photo)[None]
+        ).evidence[0]
     own = LABELS.index(finding.heat_map.label)
     height, width = evidence.shape[1:]
     excess = {
@@ -209,7 +211,7 @@ def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Re
         assert finding.heat_map.evidence[y, x] == pytest.approx(max(value, 0) / most, abs=1e-5)
 
 
-def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Reader) -> None:
+def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Predictor) -> None:
     finding = reader.read(draw("gouty_tophus", size=(300, 200)))
     assert finding.heat_map
     assert finding.heat_map.box == (50, 0, 250, 200)
@@ -218,7 +220,7 @@ def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Reader) -> No
 
 
 def test_what_is_no_photo_is_a_typed_error_with_the_files_name(
-    reader: Reader, tmp_path: Path
+    reader: Predictor, tmp_path: Path
 ) -> None:
     path = tmp_path / "notes.jpg"
     path.write_text("no picture")
@@ -232,10 +234,10 @@ def test_what_is_no_photo_is_a_typed_error_with_the_files_name(
 
 def test_a_checkpoint_that_is_not_there_is_a_typed_error(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError) as caught:
-        Reader(tmp_path / "nowhere")
+        Predictor(tmp_path / "nowhere")
     assert caught.value.code == "missing_checkpoint"
 
 
 def test_a_language_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="tlh"):
-        Reader(tiny_checkpoint, language="tlh")
+        Predictor(tiny_checkpoint, language="tlh")

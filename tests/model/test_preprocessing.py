@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 from calcinosis.model.checkpoint import load_checkpoint
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.model.preprocessing import Preprocessing
 from hypothesis import given
 from hypothesis import strategies as st
@@ -110,7 +110,7 @@ def test_the_smallest_photos_have_an_input(size: tuple[int, int]) -> None:
 def test_the_reader_uses_the_transform_of_the_checkpoint(tiny_checkpoint: Path) -> None:
     _, config = load_checkpoint(tiny_checkpoint)
     stored = Preprocessing.model_validate_json(config.preprocessing.model_dump_json())
-    used = Reader(tiny_checkpoint).config.preprocessing
+    used = Predictor(tiny_checkpoint).config.preprocessing
     assert used == stored
     assert used.size == 64
     assert torch.equal(used(draw("milium")), stored(draw("milium")))

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.quality import BOUNDS, find_problem, judge, measure
+from calcinosis.model.quality import BOUNDS, find_quality_issue, judge, measure
 from calcinosis.model.words import languages, words
 from PIL import Image, ImageDraw
 
@@ -23,12 +23,12 @@ def good(label: str = "calcinosis_cutis", seed: int = 0) -> Image.Image:
 @pytest.mark.parametrize("label", LABELS)
 @pytest.mark.parametrize("size", [(144, 128), (480, 400), (400, 900), (1200, 900)])
 def test_a_good_photo_passes_at_any_size_and_shape(label: str, size: tuple[int, int]) -> None:
-    assert find_problem(draw(label, 1, size)) is None
+    assert find_quality_issue(draw(label, 1, size)) is None
 
 
 @pytest.mark.parametrize("code", BOUNDS)
 def test_each_reason_is_found_and_named(code: str) -> None:
-    problem = find_problem(open_photo(encode(UNUSABLE[code](good()), "JPEG", quality=85)))
+    problem = find_quality_issue(open_photo(encode(UNUSABLE[code](good()), "JPEG", quality=85)))
     assert problem is not None
     assert problem.code == code
     for language in languages():
@@ -43,12 +43,12 @@ def test_skin_of_any_tone_passes(tone: tuple[int, int, int]) -> None:
     skin = (np.array(tone) + grain).clip(0, 255).astype(np.uint8)
     photo = Image.fromarray(skin)
     ImageDraw.Draw(photo).ellipse((200, 160, 280, 240), fill=tuple(min(255, c + 50) for c in tone))
-    assert find_problem(photo) is None
+    assert find_quality_issue(photo) is None
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (16, 16), (17, 300), (127, 127), (128, 128)])
 def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
-    problem = find_problem(Image.new("RGB", size, (200, 150, 130)))
+    problem = find_quality_issue(Image.new("RGB", size, (200, 150, 130)))
     assert problem is not None
     assert problem.code == ("too_small" if min(size) < 128 else "blank")
 
@@ -56,12 +56,14 @@ def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
 @pytest.mark.parametrize("language", languages())
 def test_a_tight_frame_around_a_far_lesion_is_told_to_move_closer(language: str) -> None:
     far = draw("milium", size=(1600, 1200))
-    problem = find_problem(far.crop((760, 560, 840, 640)))
+    problem = find_quality_issue(far.crop((760, 560, 840, 640)))
     assert problem is not None
     assert problem.code == "too_small"
     reason = words(language)(f"quality.{problem.code}.reason", **problem.values)
     assert re.findall(r"\d+", reason) == ["80", "128", "42"]
-    assert find_problem(far) is None, "how far away a lesion is, nothing tells before it is framed"
+    assert find_quality_issue(far) is None, (
+        "how far away a lesion is, nothing tells before it is framed"
+    )
 
 
 def test_a_bound_is_inclusive_and_the_first_reason_wins() -> None:
@@ -82,5 +84,5 @@ def test_hardly_a_photograph_of_the_three_conditions_is_refused() -> None:
 
     rows = read_manifest(Path(root) / "photos.csv", labels=LABELS)
     targets = [row for row in rows if row.label != "other"]
-    refused = [row.file for row in targets if find_problem(open_photo(Path(root) / row.file))]
+    refused = [row.file for row in targets if find_quality_issue(open_photo(Path(root) / row.file))]
     assert len(refused) <= 0.05 * len(targets), refused

@@ -9,7 +9,7 @@ from typing import Any
 
 import gradio as gr
 import pytest
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
 from playwright.sync_api import Browser, Page, sync_playwright
 
@@ -21,12 +21,12 @@ def free_port() -> int:
 
 
 @pytest.fixture(scope="session")
-def reader(tiny_checkpoint: Path) -> Reader:
-    return Reader(tiny_checkpoint)
+def reader(tiny_checkpoint: Path) -> Predictor:
+    return Predictor(tiny_checkpoint)
 
 
 @pytest.fixture(scope="session")
-def page(reader: Reader) -> gr.Blocks:
+def page(reader: Predictor) -> gr.Blocks:
     return demo.build_app(reader)
 
 

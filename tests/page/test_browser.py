@@ -15,8 +15,8 @@ from typing import Any, Final
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from calcinosis.data.synthetic import draw_set
-from calcinosis.model.predictor import Reader
-from calcinosis.model.quality import BOUNDS, find_problem
+from calcinosis.model.predictor import Predictor
+from calcinosis.model.quality import BOUNDS, find_quality_issue
 from calcinosis.model.words import words
 from calcinosis.page import server as demo
 from PIL import Image
@@ -222,7 +222,7 @@ def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Ope
         text = look(page)
         (sent,) = sent_photos(page)
         page.wait_for_function("!document.querySelector('[data-do=look]').disabled")
-        problem = find_problem(sent)
+        problem = find_quality_issue(sent)
         assert problem is not None, code
         assert problem.code == code
         assert say(f"quality.{code}.reason", **problem.values) in text
@@ -251,7 +251,7 @@ def test_a_frame_of_too_few_pixels_says_so_at_once_and_is_refused(open_page: Ope
 
 
 @pytest.fixture
-def quiz_address(reader: Reader, tmp_path: Path) -> Iterator[str]:
+def quiz_address(reader: Predictor, tmp_path: Path) -> Iterator[str]:
     """Where a page with a quiz on drawn pictures is served."""
     rows = draw_set(tmp_path, of_each=1, size=(320, 300))
     blocks = demo.build_app(reader, quiz=[(tmp_path / row.file, row.label) for row in rows])

@@ -1,11 +1,11 @@
 """Damaged files end in findings or typed errors; benchmarks/fuzz_photos.py sends many more."""
 
 from calcinosis.benchmarks.fuzz_photos import fuzz
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page.server import Answers
 
 
-def test_damaged_files_end_in_findings_or_typed_errors(reader: Reader) -> None:
+def test_damaged_files_end_in_findings_or_typed_errors(reader: Predictor) -> None:
     ends, slowest = fuzz(Answers(reader, {}, ()), files=300, seed=1)
     assert ends.total() == 300
     assert ends["error: unexpected"] == 0

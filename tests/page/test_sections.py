@@ -7,18 +7,20 @@ from pathlib import Path
 
 import pytest
 from calcinosis.model.finding import OUTCOMES, Finding
-from calcinosis.model.predictor import Reader
-from calcinosis.model.quality import Problem
+from calcinosis.model.predictor import Predictor
+from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import languages, words
 from calcinosis.page import sections as views
 from calcinosis.page.quiz import Quiz
-from calcinosis.page.validation_stats import read_record
+from calcinosis.page.validation_stats import read_validation_stats
 from PIL import Image
 
 from tests.drawings import draw
 
 
-def shown(finding: Finding, photos: list[Image.Image], reader: Reader, language: str = "en") -> str:
+def shown(
+    finding: Finding, photos: list[Image.Image], reader: Predictor, language: str = "en"
+) -> str:
     return views.finding(finding, photos, reader.config, reader.prior.tolist(), language)
 
 
@@ -35,7 +37,7 @@ def photo() -> Image.Image:
 
 @pytest.mark.parametrize("language", languages())
 def test_a_finding_is_told_in_the_order_in_which_it_should_be_read(
-    reader: Reader, photo: Image.Image, language: str
+    reader: Predictor, photo: Image.Image, language: str
 ) -> None:
     say = words(language)
     html = shown(reader.in_language(language).read(photo), [photo], reader, language)
@@ -52,7 +54,7 @@ def test_a_finding_is_told_in_the_order_in_which_it_should_be_read(
     assert places == sorted(places)
 
 
-def test_every_outcome_defers(reader: Reader, photo: Image.Image) -> None:
+def test_every_outcome_defers(reader: Predictor, photo: Image.Image) -> None:
     seen = set()
     blank = Image.new("RGB", (300, 300), "black")
     for picture in (photo, draw("other", size=(320, 300)), draw("gouty_tophus"), blank):
@@ -63,7 +65,7 @@ def test_every_outcome_defers(reader: Reader, photo: Image.Image) -> None:
 
 
 def test_the_report_holds_no_photo_unless_it_is_asked_for(
-    reader: Reader, photo: Image.Image
+    reader: Predictor, photo: Image.Image
 ) -> None:
     html = shown(reader.read(photo), [photo], reader)
     without, with_photo = report(html, "without"), report(html, "with")
@@ -75,7 +77,9 @@ def test_the_report_holds_no_photo_unless_it_is_asked_for(
         assert "http" not in page
 
 
-def test_no_photo_shows_a_headline_number_or_certainty(reader: Reader, photo: Image.Image) -> None:
+def test_no_photo_shows_a_headline_number_or_certainty(
+    reader: Predictor, photo: Image.Image
+) -> None:
     finding = reader.read(photo)
     certain = dict.fromkeys(finding.probabilities, 0.0) | {"milium": 1.0}
     html = shown(Finding(**{**finding.__dict__, "probabilities": certain}), [photo], reader)
@@ -85,16 +89,16 @@ def test_no_photo_shows_a_headline_number_or_certainty(reader: Reader, photo: Im
 
 
 def test_several_photos_are_read_together_and_that_is_said(
-    reader: Reader, photo: Image.Image
+    reader: Predictor, photo: Image.Image
 ) -> None:
     photos = [photo, Image.new("RGB", (300, 300), "black"), draw("milium", 3, (320, 300))]
-    html = shown(reader.read_together(photos), photos, reader)
+    html = shown(reader.predict_group(photos), photos, reader)
     assert "2 photos were read together" in html
     assert "Photo 2 was left out" in html
     assert html.count('class="cc-pair"') == 2
 
 
-def test_names_of_labels_are_escaped(reader: Reader, photo: Image.Image) -> None:
+def test_names_of_labels_are_escaped(reader: Predictor, photo: Image.Image) -> None:
     finding = reader.read(photo)
     hostile = Finding(**{**finding.__dict__, "headline": "<script>alert(1)</script>"})
     assert "<script>" not in shown(hostile, [photo], reader)
@@ -102,7 +106,7 @@ def test_names_of_labels_are_escaped(reader: Reader, photo: Image.Image) -> None
 
 @pytest.mark.parametrize("language", languages())
 def test_statements_lead_to_their_sources(
-    reader: Reader, photo: Image.Image, language: str
+    reader: Predictor, photo: Image.Image, language: str
 ) -> None:
     say = words(language)
     finding = shown(reader.in_language(language).read(photo), [photo], reader, language)
@@ -116,16 +120,16 @@ def test_statements_lead_to_their_sources(
         assert after[: after.index("</tr>")].count("cc-cite") >= 3
 
 
-def test_every_problem_has_advice(reader: Reader, photo: Image.Image) -> None:
+def test_every_problem_has_advice(reader: Predictor, photo: Image.Image) -> None:
     say = words()
     for code in say.table["quality"]:
         values = {"side": 1, "minimum": 2, "third": 3}
-        assert say(f"quality.{code}.reason", **Problem(code, values).values)
+        assert say(f"quality.{code}.reason", **QualityIssue(code, values).values)
         assert say(f"quality.{code}.advice")
 
 
 def test_the_quiz_asks_compares_and_passes_over_broken_files(
-    reader: Reader, tmp_path: Path
+    reader: Predictor, tmp_path: Path
 ) -> None:
     (tmp_path / "broken.jpg").write_bytes(b"no photo")
     draw("milium", size=(320, 300)).save(tmp_path / "good.png")
@@ -144,12 +148,12 @@ def test_the_quiz_asks_compares_and_passes_over_broken_files(
 
 
 def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
-    reader: Reader, photo: Image.Image, tmp_path: Path
+    reader: Predictor, photo: Image.Image, tmp_path: Path
 ) -> None:
     figure = {"value": 0.8, "low": 0.52, "high": 0.96, "n": 15}
     metrics = {"conformal": {"coverage": {"calcinosis_cutis": figure}}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
-    record = read_record(tmp_path)
+    record = read_validation_stats(tmp_path)
     prior = reader.prior.tolist()
     html = views.finding(reader.read(photo), [photo], reader.config, prior, "en", record)
     assert "calcinosis cutis: 12 of 15 photographs (95 % interval 52% to 96%)" in html
@@ -157,6 +161,6 @@ def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"conformal": {"coverage": {"a": 1}}}'])
 def test_without_such_figures_none_are_stated(tmp_path: Path, content: str) -> None:
-    assert read_record(tmp_path) == {}
+    assert read_validation_stats(tmp_path) == {}
     (tmp_path / "metrics.json").write_text(content)
-    assert read_record(tmp_path) == {}
+    assert read_validation_stats(tmp_path) == {}

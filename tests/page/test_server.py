@@ -17,7 +17,7 @@ import httpx2 as httpx
 import pytest
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.labels import LABELS
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
 from gradio_client import Client
 from PIL import Image
@@ -54,7 +54,7 @@ def web(address: str) -> Iterator[httpx.Client]:
         yield web
 
 
-def test_the_endpoint_answers_as_the_command_line_does(client: Client, reader: Reader) -> None:
+def test_the_endpoint_answers_as_the_command_line_does(client: Client, reader: Predictor) -> None:
     content = encode(draw("gouty_tophus", size=(320, 300)))
     answer = client.predict(as_base64(content), "en", api_name="/finding_v1")
     assert answer == reader.read(content).as_json()
@@ -190,13 +190,13 @@ def test_of_earlier_visits_the_server_knows_nothing(client: Client, page: gr.Blo
     assert page._queue.cached_event_analytics_summary == {"functions": {}}
 
 
-def test_pictures_of_a_finding_carry_no_metadata(reader: Reader) -> None:
+def test_pictures_of_a_finding_carry_no_metadata(reader: Predictor) -> None:
     from calcinosis.page import requests as incoming
     from calcinosis.page import sections as views
 
     photos = incoming.open_photos([as_base64(photo_with_secrets())])
     html = views.finding(
-        reader.read_together(photos), photos, reader.config, reader.prior.tolist(), "en"
+        reader.predict_group(photos), photos, reader.config, reader.prior.tolist(), "en"
     )
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
     assert len(pictures) == 2

@@ -18,7 +18,7 @@ import httpx2 as httpx
 import pytest
 from calcinosis.model import heic
 from calcinosis.model.labels import LABELS
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 
 from tests.drawings import draw, encode
 
@@ -76,7 +76,7 @@ def started(named: Path) -> int:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a decoder is a shell script")
 def test_a_decoder_that_is_killed_costs_its_own_visitor_an_error_and_the_others_nothing(
-    address: str, reader: Reader, decoder: Path
+    address: str, reader: Predictor, decoder: Path
 ) -> None:
     photos = good_photos()
     with ThreadPoolExecutor() as visitors:
@@ -93,7 +93,7 @@ def test_a_decoder_that_is_killed_costs_its_own_visitor_an_error_and_the_others_
 
 
 def test_poisoned_files_amid_others_are_typed_errors_and_the_others_get_their_findings(
-    address: str, reader: Reader
+    address: str, reader: Predictor
 ) -> None:
     poisoned = {
         "too_large": bomb(),

@@ -19,9 +19,9 @@ def tiny_recipe(**changes: Any) -> Recipe:
         "views": {"target": 2, "lookalike": 1, "distant": 1},
         "probe_strength": 1.0,
         "epochs": 2,
-        "draws": 96,
+        "samples_per_epoch": 96,
         "batch_size": 16,
-        "averaging": 0.5,
+        "ema_decay": 0.5,
         "learning_rate": 1e-3,
     }
     return Recipe.model_validate(settings | changes)

@@ -11,22 +11,22 @@ import pytest
 import torch
 from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
-from calcinosis.training.evaluate.calibrate import fit_blend
-from calcinosis.training.evaluate.out_of_fold import cross_predictions
+from calcinosis.training.evaluate.calibrate import fit_stacking_weights
+from calcinosis.training.evaluate.out_of_fold import oof_predictions
 from calcinosis.training.fit import prepare as study_module
-from calcinosis.training.fit.base_learners import assemble, fit, part_logits
-from calcinosis.training.fit.device import Hardware
-from calcinosis.training.fit.features import Activations
+from calcinosis.training.fit.base_learners import fit, fold_into_network, part_logits
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.features import FeatureMaps
 from calcinosis.training.fit.finetune import (
-    UNTOLD,
-    Lessons,
+    IGNORE_INDEX,
     Targets,
+    TrainingSet,
     _Learner,
     compute_features,
     make_targets,
 )
-from calcinosis.training.fit.heads import Head, fit_foretelling
-from calcinosis.training.fit.prepare import Changed, Study, prepare
+from calcinosis.training.fit.heads import Head, fit_ridge
+from calcinosis.training.fit.prepare import Changed, PreparedData, prepare
 from PIL import Image
 from sklearn.preprocessing import StandardScaler
 
@@ -35,20 +35,20 @@ from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 RECIPES = {
     "tuned alone": {"heads": ()},
     "tuned and head": {"heads": ("logistic",)},
-    "tuned and heads of all stages": {"heads": ("discriminant", "logistic"), "read_stages": True},
+    "tuned and heads of all stages": {"heads": ("discriminant", "logistic"), "multi_scale": True},
     "heads of all stages": {
         "method": "probe",
         "heads": ("logistic", "discriminant", "distilled"),
-        "read_stages": True,
+        "multi_scale": True,
     },
     "one head": {"method": "probe"},
-    "distilled top alone": {"method": "distil", "heads": (), "mirrors": True},
+    "distilled top alone": {"method": "distil", "heads": (), "flip_tta": True},
     "distilled top and heads of all stages": {
         "method": "distil",
         "heads": ("discriminant", "distilled"),
-        "top_heads": ("foretold", "logistic"),
-        "read_stages": True,
-        "mirrors": True,
+        "top_heads": ("predicted", "logistic"),
+        "multi_scale": True,
+        "flip_tta": True,
     },
 }
 
@@ -59,14 +59,14 @@ def photos(tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Row], Path]:
     return draw_set(root), root
 
 
-def ready(photos: tuple[list[Row], Path], **changes: Any) -> Study:
+def ready(photos: tuple[list[Row], Path], **changes: Any) -> PreparedData:
     """Drawn photos made ready for a tiny recipe, with a teacher who knows the mean colour."""
     rows, root = photos
     recipe = tiny_recipe(**({"epochs": 1} | changes))
-    exact = Hardware(precision="float32")
+    exact = Device(precision="float32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(study_module, "ask_teacher", mean_colours)
-        patch.setattr(study_module, "ask_of_pictures", mean_colours_of_pictures)
+        patch.setattr(study_module, "embed_photos", mean_colours)
+        patch.setattr(study_module, "embed_pictures", mean_colours_of_pictures)
         return prepare(rows, root, recipe, root / "cache", quiet, exact)
 
 
@@ -83,7 +83,7 @@ def mean_colours_of_pictures(
 
 
 @pytest.fixture(scope="module")
-def study(photos: tuple[list[Row], Path]) -> Study:
+def study(photos: tuple[list[Row], Path]) -> PreparedData:
     return ready(photos)
 
 
@@ -95,13 +95,13 @@ def test_the_assembled_network_gives_the_blend_of_its_parts(
     rows = np.arange(len(prepared.rows))
     fitted = fit(prepared, rows, tmp_path, resume=False, report=quiet)
     logits = part_logits(fitted, prepared, prepared.activations, rows)
-    blend = fit_blend(logits, prepared.targets.labels)
-    network = assemble(fitted, blend, prepared)
+    blend = fit_stacking_weights(logits, prepared.targets.labels)
+    network = fold_into_network(fitted, blend, prepared)
     wanted = blend(logits)[:5]
     inputs = [prepared.preprocessing(open_photo(root / row.file)) for row in prepared.rows[:5]]
     with torch.no_grad():
         found = network(torch.stack(inputs)).numpy()
-        explained = network.explain(torch.stack(inputs)).logits.numpy()
+        explained = network.forward_with_cam(torch.stack(inputs)).logits.numpy()
     # Cached activations are kept in half precision.
     tolerance = 0.02 * float(np.abs(wanted).max())
     assert found == pytest.approx(wanted, abs=tolerance)
@@ -127,14 +127,14 @@ def test_what_a_photo_is_judged_by_is_learnt_with_what_the_teacher_says_of_its_p
     photos: tuple[list[Row], Path],
 ) -> None:
     """The plain view, its mirror image and a changed mark come before the augmented views of a row."""
-    prepared = ready(photos, method="distil", heads=(), mirrors=True)
+    prepared = ready(photos, method="distil", heads=(), flip_tta=True)
     alone = prepared.lessons
     values = prepared.activations.values
     marked = Changed(
-        np.array([4]), Activations(np.arange(2), values[4:5] + 1), prepared.features[:1]
+        np.array([4]), FeatureMaps(np.arange(2), values[4:5] + 1), prepared.features[:1]
     )
     lessons = study_module._with_plain_ones(
-        study_module.Lessons(*without_plain_ones(alone)),
+        study_module.TrainingSet(*without_plain_ones(alone)),
         prepared.activations,
         [marked],
         prepared.start,
@@ -154,7 +154,7 @@ def test_what_a_photo_is_judged_by_is_learnt_with_what_the_teacher_says_of_its_p
     assert np.array_equal(found[2:], np.stack([plain, mirrored]) + np.float16(1))
 
 
-def without_plain_ones(lessons: Lessons) -> tuple[Activations, Targets, np.ndarray]:
+def without_plain_ones(lessons: TrainingSet) -> tuple[FeatureMaps, Targets, np.ndarray]:
     """The plain view and the augmented ones of each row alone, as they were before others joined them."""
     known, taught = lessons.activations, lessons.taught
     assert taught is not None
@@ -164,12 +164,12 @@ def without_plain_ones(lessons: Lessons) -> tuple[Activations, Targets, np.ndarr
     places = np.arange(len(taught))
     kept = (places == first) | (places >= after)
     starts = np.concatenate([[0], np.cumsum(counts - known.plain_ones + 1)])
-    return Activations(starts, known.values[kept]), lessons.targets, taught[kept]
+    return FeatureMaps(starts, known.values[kept]), lessons.targets, taught[kept]
 
 
 def test_augmented_views_are_drawn_but_for_a_share_of_plain_ones() -> None:
     starts = np.array([0, 3, 4, 10])
-    activations = Activations(starts, np.zeros((10, 1)), np.array([2, 1, 2]))
+    activations = FeatureMaps(starts, np.zeros((10, 1)), np.array([2, 1, 2]))
     rows, generator = np.repeat([0, 1, 2], 2000), np.random.default_rng(0)
     never = activations.choose(rows, generator)
     assert set(never) == {2, 3, 6, 7, 8, 9}  # the second row has its plain view alone
@@ -194,8 +194,8 @@ def test_a_distilled_top_foretells_more_than_its_start_does(
     def lost(features: np.ndarray) -> float:
         scaler = StandardScaler().fit(prepared.taught[learnt])  # type: ignore[index]
         taught = scaler.transform(prepared.taught)
-        foretelling = fit_foretelling(features[learnt], taught[learnt], 0.1)
-        return float(((foretelling.logits(features[held_out]) - taught[held_out]) ** 2).mean())
+        predicting = fit_ridge(features[learnt], taught[learnt], 0.1)
+        return float(((predicting.logits(features[held_out]) - taught[held_out]) ** 2).mean())
 
     assert lost(seen) < 0.8 * lost(prepared.features)
 
@@ -207,17 +207,17 @@ def test_a_taught_top_learns_nothing_of_what_the_conditions_show(
     recipe = tiny_recipe(method="distil", frozen_stages=1)
     targets, usual = make_targets(rows, recipe), make_targets(rows, tiny_recipe())
     conditions = targets.labels < len(recipe.labels) - 1
-    assert np.array_equal(targets.source_labels == UNTOLD, conditions)
-    assert not (usual.source_labels == UNTOLD).any()
+    assert np.array_equal(targets.source_labels == IGNORE_INDEX, conditions)
+    assert not (usual.source_labels == IGNORE_INDEX).any()
 
 
 def test_a_photo_without_a_source_label_leaves_the_head_for_them_as_it_is(
     photos: tuple[list[Row], Path],
 ) -> None:
     prepared = ready(photos, method="distil", heads=(), source_label_weight=1.0)
-    exact = Hardware(precision="float32")
-    foretelling = Head(np.zeros((3, prepared.start.head.in_features)), np.zeros(3))
-    learner = _Learner(prepared.start, 5, foretelling)
+    exact = Device(precision="float32")
+    predicting = Head(np.zeros((3, prepared.start.head.in_features)), np.zeros(3))
+    learner = _Learner(prepared.start, 5, predicting)
     batch = prepared.activations.plain(np.arange(4))
     taught = torch.zeros(2, 4, 3)
 
@@ -230,9 +230,9 @@ def test_a_photo_without_a_source_label_leaves_the_head_for_them_as_it_is(
         assert gradient is not None
         return loss.item(), gradient.clone()
 
-    nothing, still = learn([UNTOLD] * 4)
-    half, moved = learn([UNTOLD, UNTOLD, 2, 2])
-    assert nothing == 0  # the teacher is foretold without a fault
+    nothing, still = learn([IGNORE_INDEX] * 4)
+    half, moved = learn([IGNORE_INDEX, IGNORE_INDEX, 2, 2])
+    assert nothing == 0  # the teacher is predicted without a fault
     assert not still.any()
     assert half == pytest.approx(math.log(5) / 2, rel=1e-5)  # of four photos, two are asked about
     assert moved.argmin() == 2
@@ -256,7 +256,7 @@ def test_a_top_that_is_taken_as_it_is_gets_a_head_and_no_more_training(
     assert not again.top_heads[0].weights[1].any()  # it learnt no photo of this label
 
 
-def test_a_photo_has_no_say_in_its_own_probabilities(study: Study) -> None:
+def test_a_photo_has_no_say_in_its_own_probabilities(study: PreparedData) -> None:
     """Whatever is said of one fold's photos, the readout of that fold stays as it is."""
     prepared = study
     generator = np.random.default_rng(0)
@@ -266,19 +266,19 @@ def test_a_photo_has_no_say_in_its_own_probabilities(study: Study) -> None:
     changed = logits.copy()
     one = np.flatnonzero(folds == 0)[0]
     changed[one] = [[9, 0, 0, 0], [9, 0, 0, 0]]
-    before, after = cross_predictions(prepared, logits), cross_predictions(prepared, changed)
+    before, after = oof_predictions(prepared, logits), oof_predictions(prepared, changed)
     others = (folds == 0) & (np.arange(len(folds)) != one)
     assert np.array_equal(before.probabilities[others], after.probabilities[others])
     assert np.array_equal(before.prediction_set[others], after.prediction_set[others])
     assert not np.array_equal(before.probabilities[one], after.probabilities[one])
 
 
-def test_the_prior_moves_probabilities_and_not_the_sets(study: Study) -> None:
+def test_the_prior_moves_probabilities_and_not_the_sets(study: PreparedData) -> None:
     prepared = study
     logits = np.random.default_rng(1).normal(size=(len(prepared.rows), 1, 4))
     rare = dataclasses.replace(
         prepared, recipe=prepared.recipe.model_copy(update={"prior": (0.01, 0.01, 0.01, 0.97)})
     )
-    equal, unequal = cross_predictions(prepared, logits), cross_predictions(rare, logits)
+    equal, unequal = oof_predictions(prepared, logits), oof_predictions(rare, logits)
     assert (unequal.probabilities[:, 3] > equal.probabilities[:, 3]).all()
     assert np.array_equal(equal.prediction_set, unequal.prediction_set)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from calcinosis.common.errors import TrainingError
-from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import train_top
 from safetensors.torch import load_file
 
@@ -22,7 +22,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     pytest.importorskip("accelerate")
     folder = tmp_path_factory.mktemp("task")
     # Batch statistics are learnt, and photos are mixed, so that the parts of a batch need each other.
-    task = draw_task(folder, epochs=2, draws=48, mixup=0.4)
+    task = draw_task(folder, epochs=2, samples_per_epoch=48, mixup=0.4)
     for processes in (1, 2):
         out = folder / f"by-{processes}"
         code, said = run(
@@ -66,7 +66,7 @@ def test_the_answers_are_the_same(runs: tuple[Path, Path]) -> None:
 
 
 def test_a_batch_that_cannot_be_shared_is_refused() -> None:
-    class Three(Hardware):
+    class Three(Device):
         def __init__(self) -> None:
             super().__init__()
             self.processes = 3
@@ -81,7 +81,7 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
 @pytest.mark.parametrize(("device", "precision"), [("tpu", "bf16"), ("cpu", "fp8")])
 def test_unknown_hardware_is_named(device: str, precision: str) -> None:
     with pytest.raises(TrainingError) as caught:
-        Hardware(device, precision)
+        Device(device, precision)
     assert caught.value.code == "unknown_hardware"
 
 
@@ -89,7 +89,7 @@ def test_a_gpu_that_is_not_there_is_said_to_be_missing() -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a GPU")
     with pytest.raises(TrainingError, match="--device cpu"):
-        Hardware("cuda")
+        Device("cuda")
 
 
 @pytest.mark.parametrize("computes", [False, True])
@@ -100,5 +100,5 @@ def test_bfloat16_is_left_to_processors_that_compute_in_it(
         torch.cpu, "get_capabilities", lambda: {"avx512_bf16": computes}, raising=False
     )
     for precision, wanted in (("auto", computes), ("bf16", True), ("float32", False)):
-        with Hardware("cpu", precision).autocast():
+        with Device("cpu", precision).autocast():
             assert torch.is_autocast_enabled("cpu") == wanted

@@ -22,7 +22,7 @@ def test_shipped_recipes_load(path: Path) -> None:
         ("epochs = 3", "bad_config", "name"),
         ('name = "x"\nlabels = ["a", "b"]', "bad_config", "other"),
         ('name = "x"\nmethod = "distil"', "bad_config", "frozen_stages"),
-        ('name = "x"\nmirrors = true', "bad_config", "mirrors"),
+        ('name = "x"\nmirrors = true', "bad_config", "flip_tta"),
         ("name = ", "bad_config", "TOML"),
         (None, "missing_config", "configs"),
     ],

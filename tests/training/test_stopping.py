@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from calcinosis.common.errors import ManifestError, TrainingError
-from calcinosis.common.files import naming_a_full_disk, write_tensors, write_whole
+from calcinosis.common.files import atomic_write, disk_full_error, write_tensors
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import assign_folds
 from calcinosis.training.crossval import cross_validate
@@ -123,7 +123,7 @@ def test_a_full_disk_is_named_and_the_last_good_state_is_kept(
 
 def test_half_a_file_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "kept"
-    write_whole(path, b"first")
+    atomic_write(path, b"first")
     whole = Path.write_bytes
 
     def half(self: Path, content: bytes) -> int:
@@ -132,7 +132,7 @@ def test_half_a_file_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Path, "write_bytes", half)
     with pytest.raises(OSError, match="No space"):
-        write_whole(path, b"second")
+        atomic_write(path, b"second")
     assert [file.name for file in tmp_path.iterdir()] == ["kept"]
     assert path.read_bytes() == b"first"
 
@@ -150,12 +150,12 @@ def test_room_for_the_activations_is_taken_before_they_are_computed(
 
 
 def test_safetensors_own_words_for_a_full_disk_are_understood() -> None:
-    with pytest.raises(TrainingError), naming_a_full_disk(Path("run")):
+    with pytest.raises(TrainingError), disk_full_error(Path("run")):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
 
 def test_another_error_of_the_disk_passes() -> None:
-    with pytest.raises(PermissionError), naming_a_full_disk(Path("run")):
+    with pytest.raises(PermissionError), disk_full_error(Path("run")):
         raise PermissionError(errno.EACCES, "Permission denied")
 
 

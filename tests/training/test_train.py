@@ -12,7 +12,7 @@ from calcinosis.common.errors import PhotoError, TrainingError
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate import run as evaluate_module
 from calcinosis.training.evaluate.predictions import read_predictions
@@ -80,7 +80,7 @@ def test_without_a_watermark_the_figures_say_so(trained: tuple[Path, list[Row], 
 
 
 def test_the_checkpoint_reads_new_drawings(trained: tuple[Path, list[Row], Path]) -> None:
-    reader = Reader(trained[2])
+    reader = Predictor(trained[2])
     for label in ("calcinosis_cutis", "gouty_tophus", "milium", "other"):
         finding = reader.read(draw(label, seed=99))
         assert max(finding.probabilities, key=lambda name: finding.probabilities[name]) == label
@@ -95,7 +95,7 @@ def test_serving_prepares_a_photo_as_training_did(
     evaluated = read_predictions(tmp_path / "predictions.csv")
     assert evaluated.file == tuple(row.file for row in rows[:6])  # asked is answered
     assert "<html" in (tmp_path / "report.html").read_text()
-    reader = Reader(out)
+    reader = Predictor(out)
     for i, row in enumerate(rows[:6]):
         finding = reader.read(root / row.file)
         assert evaluated.probabilities[i] == pytest.approx(

@@ -11,7 +11,7 @@ _NORMAL_QUANTILE: Final = 1.959963984540054  # two-sided 95 %
 
 
 def group_resamples(
-    group: Sequence[str], *, resamples: int, seed: int, at_once: int
+    group: Sequence[str], *, resamples: int, seed: int, chunk_size: int
 ) -> Iterator[NDArray[np.float64]]:
     """Draw whole groups with replacement, as often as there are groups, `resamples` times.
 
@@ -22,17 +22,17 @@ def group_resamples(
         group: (n,) the group of each photo.
         resamples: how many draws.
         seed: the same seed gives the same draws, however many are made at once.
-        at_once: how many draws to hold in memory together.
+        chunk_size: how many draws to hold in memory together.
 
     Yields:
-        (n, r) how often each photo was drawn, with r at most `at_once`; the r add up to
+        (n, r) how often each photo was drawn, with r at most `chunk_size`; the r add up to
         `resamples`.
     """
     _, index = np.unique(np.asarray(group, dtype=object).astype(str), return_inverse=True)
     groups = int(index.max()) + 1 if len(index) else 0
     generator = np.random.default_rng(seed)
-    for start in range(0, resamples, at_once):
-        draws = min(at_once, resamples - start)
+    for start in range(0, resamples, chunk_size):
+        draws = min(chunk_size, resamples - start)
         counts = np.empty((groups, draws))
         for draw in range(draws):
             drawn = generator.integers(0, groups, size=groups)

@@ -8,7 +8,7 @@ from typing import Final
 import numpy as np
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.calibration import Calibration, Conformal
-from calcinosis.model.ood import Familiarity
+from calcinosis.model.ood import OODDetector
 from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import logsumexp
@@ -24,7 +24,7 @@ the conditions' photos speak."""
 
 
 @dataclass(frozen=True)
-class Blend:
+class StackingWeights:
     """How the logits of several heads become one: a weighted sum of their margins over the last label.
 
     Attributes:
@@ -42,7 +42,7 @@ class Blend:
         return np.concatenate([mixed, np.zeros((len(mixed), 1))], axis=1)
 
 
-def fit_blend(logits: Floats, labels: Integers) -> Blend:
+def fit_stacking_weights(logits: Floats, labels: Integers) -> StackingWeights:
     """The blend of several heads' logits that makes held-out labels most likely.
 
     Stacking (Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1), one weight a head and condition: the head
@@ -80,7 +80,7 @@ def fit_blend(logits: Floats, labels: Integers) -> Blend:
     start = np.concatenate([even, np.full(conditions, _EVEN_CHANCES), [0.0]])
     weights, biases = unpack(_most_likely(scores, start, labels, width))
     weights = weights / spread
-    return Blend(weights, biases - (weights * centre).sum(axis=0))
+    return StackingWeights(weights, biases - (weights * centre).sum(axis=0))
 
 
 def _most_likely(
@@ -154,7 +154,9 @@ def fit_conformal(probabilities: Floats, labels: Integers, coverage: float) -> C
     return Conformal(coverage=coverage, thresholds=tuple(thresholds))
 
 
-def fit_familiarity(embeddings: NDArray[np.floating], folds: Integers, share: float) -> Familiarity:
+def fit_ood_detector(
+    embeddings: NDArray[np.floating], folds: Integers, share: float
+) -> OODDetector:
     """The centre of embeddings (n, channels), and the cosine that a share of held-out photos reaches.
 
     Each photo (n,) of a fold is compared with the mean of the other folds.
@@ -162,10 +164,10 @@ def fit_familiarity(embeddings: NDArray[np.floating], folds: Integers, share: fl
     cosines = np.zeros(len(folds))
     for fold in np.unique(folds):
         own = folds == fold
-        others = Familiarity(centre=_centre(embeddings[~own]), least=0.0)
+        others = OODDetector(centre=_centre(embeddings[~own]), least=0.0)
         cosines[own] = others.cosines(embeddings[own])
     least = float(np.quantile(cosines, 1 - share))
-    return Familiarity(centre=_centre(embeddings), least=round(least, 4))
+    return OODDetector(centre=_centre(embeddings), least=round(least, 4))
 
 
 def _centre(embeddings: NDArray[np.floating]) -> tuple[float, ...]:

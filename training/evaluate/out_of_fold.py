@@ -8,18 +8,18 @@ from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
 from calcinosis.training.fit.finetune import Integers, Report
 from calcinosis.training.fit.prepare import (
+    Calibrator,
     Floats,
-    Readout,
-    Study,
-    fit_readout,
+    PreparedData,
+    fit_calibrator,
     kept_logits,
     make_predictions,
 )
 from numpy.typing import NDArray
 
 
-def held_out_logits(
-    study: Study,
+def oof_logits(
+    study: PreparedData,
     work: Path,
     *,
     resume: bool,
@@ -61,25 +61,25 @@ def held_out_logits(
     return logits
 
 
-def fold_readouts(study: Study, logits: Floats) -> dict[int, Readout]:
+def fold_calibrators(study: PreparedData, logits: Floats) -> dict[int, Calibrator]:
     """The readout of each fold's photos, fitted on the held-out logits of the other folds.
 
     So no photo has a say in how its own probabilities or its own prediction set are made.
     """
     folds = study.folds
     return {
-        int(fold): fit_readout(
+        int(fold): fit_calibrator(
             logits[folds != fold], study.targets.labels[folds != fold], study.recipe.coverage
         )
         for fold in np.unique(folds)
     }
 
 
-def cross_predictions(study: Study, logits: Floats) -> Predictions:
+def oof_predictions(study: PreparedData, logits: Floats) -> Predictions:
     """The predictions table of held-out logits (rows, parts, labels), read out fold by fold."""
     probabilities = np.zeros((len(study.rows), len(study.recipe.labels)))
     members = np.zeros(probabilities.shape, dtype=bool)
-    for fold, readout in fold_readouts(study, logits).items():
+    for fold, readout in fold_calibrators(study, logits).items():
         own = study.folds == fold
         probabilities[own], members[own] = readout.read(logits[own], study.recipe.stated_prior)
     return make_predictions(study.rows, study.recipe.labels, probabilities, members)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 from calcinosis.common.errors import TrainingError
-from calcinosis.common.files import naming_a_full_disk
+from calcinosis.common.files import disk_full_error
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
 from calcinosis.data.manifest import Row, check_files
@@ -16,7 +16,7 @@ from calcinosis.model.photo import open_photo
 from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.registry import compute_metrics
 from calcinosis.training.fit.prepare import make_predictions
-from calcinosis.training.robustness.skin_tone_estimates import fill_skin_tones
+from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
 
 _BATCH = 16
 
@@ -42,7 +42,7 @@ def evaluate(
                 name=row.file,
             )
     check_files(rows, root)
-    rows = fill_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
+    rows = estimate_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
     photos = PhotoDataset(
         rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
     )
@@ -71,6 +71,6 @@ def evaluate(
         config.conformal.prediction_sets(reference),
     )
     metrics = compute_metrics(predictions, prior=config.prior)
-    with naming_a_full_disk(out):
+    with disk_full_error(out):
         write_results(predictions, metrics, out)
     return metrics

@@ -7,10 +7,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from calcinosis.common.files import write_whole
+from calcinosis.common.files import atomic_write
 from calcinosis.model.network import Network
-from calcinosis.training.evaluate.calibrate import Blend
-from calcinosis.training.fit.features import Activations
+from calcinosis.training.evaluate.calibrate import StackingWeights
+from calcinosis.training.fit.features import FeatureMaps
 from calcinosis.training.fit.finetune import (
     Integers,
     Report,
@@ -22,13 +22,13 @@ from calcinosis.training.fit.finetune import (
 from calcinosis.training.fit.heads import (
     Features,
     Head,
-    fit_discriminant,
     fit_distilled,
-    fit_foretelling,
-    fit_foretold,
+    fit_lda,
     fit_logistic,
+    fit_on_predicted,
+    fit_ridge,
 )
-from calcinosis.training.fit.prepare import Floats, Study
+from calcinosis.training.fit.prepare import Floats, PreparedData
 from safetensors.numpy import load_file, save
 from sklearn.preprocessing import StandardScaler
 
@@ -53,7 +53,7 @@ class Fitted:
 
 
 def fit(
-    study: Study,
+    study: PreparedData,
     rows: Integers,
     folder: Path,
     *,
@@ -93,7 +93,7 @@ def fit(
         )
         top_heads = (head_of(tuned.head),)
     elif recipe.method == "distil":
-        tuned, foretelling = _distil(
+        tuned, predicting = _distil(
             study, rows, top or folder, resume=resume or top is not None, report=report
         )
         seen, *changed = _seen_by(tuned, study, top or folder, resume=resume or top is not None)
@@ -101,7 +101,7 @@ def fit(
         def fit_top_heads() -> dict[str, Head]:
             views = _views_of(study, rows, seen, changed)
             return {
-                name: _fit_top_head(name, study, *views, foretelling) for name in recipe.top_heads
+                name: _fit_top_head(name, study, *views, predicting) for name in recipe.top_heads
             }
 
         found = _kept_heads(folder / "top_heads.safetensors", fit_top_heads, study, resume=resume)
@@ -110,23 +110,23 @@ def fit(
 
 
 def _distil(
-    study: Study, rows: Integers, folder: Path, *, resume: bool, report: Report
+    study: PreparedData, rows: Integers, folder: Path, *, resume: bool, report: Report
 ) -> tuple[Network, Head]:
-    """A network whose top learnt to foretell the teacher of these rows (n,), and what foretells it."""
+    """A network whose top learnt to predict the teacher of these rows (n,), and what predicts it."""
     recipe, lessons, tuned = study.recipe, study.lessons, _new_network(study)
     if study.taught is None or lessons.taught is None:
         raise ValueError("nothing was asked of the teacher")
     counts = np.diff(lessons.activations.starts)
     own = np.repeat(np.isin(np.arange(len(study.rows)), rows), counts)
     scaler = StandardScaler().fit(lessons.taught[own])
-    foretelling = train_top(
+    predicting = train_top(
         tuned,
         replace(lessons, taught=scaler.transform(lessons.taught)),
         rows,
         recipe,
         folder,
         study.hardware,
-        foretelling=fit_foretelling(
+        predicting=fit_ridge(
             study.features[rows][:, : study.backbone.channels],
             scaler.transform(study.taught[rows]),
             recipe.teacher_ridge,
@@ -134,10 +134,10 @@ def _distil(
         resume=resume,
         report=report,
     )
-    return tuned, foretelling
+    return tuned, predicting
 
 
-def _seen_by(tuned: Network, study: Study, folder: Path, *, resume: bool) -> list[Features]:
+def _seen_by(tuned: Network, study: PreparedData, folder: Path, *, resume: bool) -> list[Features]:
     """What a trained top makes of the plain views (rows, width), and of those with changed marks (m, width).
 
     It is kept in the folder of the top.
@@ -151,33 +151,33 @@ def _seen_by(tuned: Network, study: Study, folder: Path, *, resume: bool) -> lis
             )
             for number, activations in enumerate(views)
         }
-        write_whole(path, save(seen))
+        atomic_write(path, save(seen))
     study.hardware.wait()
     stored = load_file(path)
     return [stored[str(number)] for number in range(len(stored))]
 
 
-def _new_network(study: Study) -> Network:
+def _new_network(study: PreparedData) -> Network:
     """The start network without its linear heads, for a training of its own."""
     recipe = study.recipe
     network = Network(
         study.backbone,
         len(recipe.labels),
         frozen_stages=recipe.frozen_stages,
-        mirrors=recipe.mirrors,
+        flip_tta=recipe.flip_tta,
     )
     return copy.deepcopy(network)  # the backbone's own layers stay as they are
 
 
 def _kept_heads(
-    path: Path, fit_heads: Callable[[], dict[str, Head]], study: Study, *, resume: bool
+    path: Path, fit_heads: Callable[[], dict[str, Head]], study: PreparedData, *, resume: bool
 ) -> dict[str, Head]:
     """Heads from a file of a run that goes on; fitted, and kept there, where there is none."""
     if study.hardware.writes and not (resume and path.exists()):
         tensors: dict[str, np.ndarray] = {}
         for name, head in fit_heads().items():
             tensors |= {f"{name}.weights": head.weights, f"{name}.biases": head.biases}
-        write_whole(path, save(tensors))
+        atomic_write(path, save(tensors))
     study.hardware.wait()
     stored = load_file(path)
     names = {name.partition(".")[0] for name in stored}
@@ -185,7 +185,7 @@ def _kept_heads(
 
 
 def _views_of(
-    study: Study, rows: Integers, plain: Features, changed: Sequence[Features]
+    study: PreparedData, rows: Integers, plain: Features, changed: Sequence[Features]
 ) -> tuple[Integers, Features]:
     """What heads learn of rows: the row (m,) and the features (m, width) of each view.
 
@@ -201,7 +201,7 @@ def _views_of(
     return np.concatenate(numbers), np.concatenate(features)
 
 
-def _fit_head(name: str, study: Study, rows: Integers, features: Features) -> Head:
+def _fit_head(name: str, study: PreparedData, rows: Integers, features: Features) -> Head:
     """A head of rows (m,) with their features (m, width)."""
     recipe, count = study.recipe, len(study.recipe.labels)
     labels = study.targets.labels[rows]
@@ -216,29 +216,31 @@ def _fit_head(name: str, study: Study, rows: Integers, features: Features) -> He
             features, labels, count, taught, recipe.teacher_ridge, recipe.teacher_strength
         )
     # On every stage, a covariance of three times the width, it lost 0.01 AUROC of calcinosis.
-    head = fit_discriminant(last, labels, count, recipe.shrinkage)
+    head = fit_lda(last, labels, count, recipe.shrinkage)
     weights = np.zeros((count, features.shape[1]))
     weights[:, : last.shape[1]] = head.weights
     return Head(weights, head.biases)
 
 
 def _fit_top_head(
-    name: str, study: Study, rows: Integers, features: Features, foretelling: Head
+    name: str, study: PreparedData, rows: Integers, features: Features, predicting: Head
 ) -> Head:
     """A head of rows (m,) with what a trained top makes of them (m, width).
 
     Args:
-        foretelling: what foretells the teacher of it.
+        predicting: what predicts the teacher of it.
     """
     recipe, count = study.recipe, len(study.recipe.labels)
     labels = study.targets.labels[rows]
     if name == "logistic":
         return fit_logistic(features, labels, count, recipe.probe_strength)
     # Not by a new ridge regression: what the top makes of the photos it learnt from fits too well.
-    return fit_foretold(features, labels, count, foretelling, recipe.teacher_strength)
+    return fit_on_predicted(features, labels, count, predicting, recipe.teacher_strength)
 
 
-def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: Integers) -> Floats:
+def part_logits(
+    fitted: Fitted, study: PreparedData, activations: FeatureMaps, rows: Integers
+) -> Floats:
     """Logits (n, parts, labels) of the plain views of rows (n,) of the activations.
 
     The parts are the heads on the trained network, if there is one, and those on the start weights.
@@ -260,15 +262,15 @@ def part_logits(fitted: Fitted, study: Study, activations: Activations, rows: In
     return stacked
 
 
-def assemble(fitted: Fitted, blend: Blend, study: Study) -> Network:
+def fold_into_network(fitted: Fitted, blend: StackingWeights, study: PreparedData) -> Network:
     """One network whose logits are the blend of the parts' logits (n, parts, labels)."""
     network = Network(
         study.backbone,
         len(study.recipe.labels),
         frozen_stages=study.recipe.frozen_stages,
-        keeps_start=fitted.tuned is not None and bool(fitted.heads),
-        reads_stages=study.recipe.read_stages and bool(fitted.heads),
-        mirrors=study.recipe.mirrors,
+        two_branch=fitted.tuned is not None and bool(fitted.heads),
+        multi_scale=study.recipe.multi_scale and bool(fitted.heads),
+        flip_tta=study.recipe.flip_tta,
     )
     network = copy.deepcopy(network)  # the backbone's own layers stay as they are
     network.trunk.load_state_dict(study.start.trunk.state_dict())

@@ -20,7 +20,7 @@ PRECISIONS: Final = ("auto", "bf16", "float32")
 _PATIENCE: Final = datetime.timedelta(days=1)  # others wait while one reads every photograph
 
 
-class Hardware:
+class Device:
     """What a training computes on.
 
     Args:
@@ -90,7 +90,7 @@ class Hardware:
             self._accelerator.wait_for_everyone()
 
     @contextmanager
-    def one_after_another(self) -> Iterator[None]:
+    def main_process_first(self) -> Iterator[None]:
         """The process that writes goes first; the others follow when it is through."""
         if not self.writes:
             self.wait()

@@ -24,7 +24,7 @@ from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit.augment import augmented_picture, view_generator
-from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.device import Device
 from calcinosis.training.recipe import Recipe
 from PIL import Image
 from torch.utils.data import Dataset, Subset
@@ -35,7 +35,7 @@ _VERSION: Final = 1
 Compute = Callable[[torch.Tensor], torch.Tensor]
 
 
-class Activations:
+class FeatureMaps:
     """The trunk's output for every view of every row.
 
     Attributes:
@@ -53,7 +53,7 @@ class Activations:
         self.plain_ones = np.broadcast_to(plain_ones, (len(starts) - 1,))
 
     def plain(self, rows: np.ndarray) -> torch.Tensor:
-        """Activations (n, channels, h, w) of the plain views of rows (n,)."""
+        """FeatureMaps (n, channels, h, w) of the plain views of rows (n,)."""
         return self.views(self.starts[rows])
 
     def choose(
@@ -73,24 +73,24 @@ class Activations:
         return places
 
     def views(self, places: np.ndarray) -> torch.Tensor:
-        """Activations (n, channels, h, w) of the views at places (n,)."""
+        """FeatureMaps (n, channels, h, w) of the views at places (n,)."""
         order = np.argsort(places)  # the disk is read forwards
         out = np.empty((len(places), *self.values.shape[1:]), dtype=self.values.dtype)
         out[order] = self.values[places[order]]
         return torch.from_numpy(out).float()
 
 
-def compute_activations(
+def compute_feature_maps(
     rows: Sequence[Row],
     root: Path,
     network: Network,
     preprocessing: Preprocessing,
     recipe: Recipe,
     cache: Path,
-    hardware: Hardware,
+    hardware: Device,
     *,
     augmented: bool,
-) -> Activations:
+) -> FeatureMaps:
     """What the trunk makes of the plain view of each of these rows, and of the augmented ones after it.
 
     Raises:
@@ -99,12 +99,12 @@ def compute_activations(
     counts = [1 + recipe.views.get(row.kind, 0) if augmented else 1 for row in rows]
     views = Views(rows, root, counts, preprocessing, recipe)
     folder = cache / views.name(trunk_bytes(network))
-    values = kept_activations(views, network, folder, hardware, "Reading the photographs")
-    return Activations(np.concatenate([[0], np.cumsum(counts)]), values)
+    values = cached_feature_maps(views, network, folder, hardware, "Reading the photographs")
+    return FeatureMaps(np.concatenate([[0], np.cumsum(counts)]), values)
 
 
-def kept_activations(
-    views: Dataset[torch.Tensor], network: Network, folder: Path, hardware: Hardware, what: str
+def cached_feature_maps(
+    views: Dataset[torch.Tensor], network: Network, folder: Path, hardware: Device, what: str
 ) -> np.ndarray:
     """What the trunk makes of views (n, channels, h, w), from a folder that is filled where it is not.
 
@@ -118,13 +118,13 @@ def kept_activations(
         hardware: to compute on.
         what: a name for the bar.
     """
-    with hardware.one_after_another():
+    with hardware.main_process_first():
         _fill(views, network, folder, hardware, what)
     values: np.ndarray = np.load(folder / "activations.npy", mmap_mode="r")
     return values
 
 
-def _fill(views: Any, network: Network, folder: Path, hardware: Hardware, what: str) -> None:
+def _fill(views: Any, network: Network, folder: Path, hardware: Device, what: str) -> None:
     path, progress = folder / "activations.npy", folder / "done.json"
     done = json.loads(progress.read_text()) if progress.exists() and path.exists() else 0
     if done == len(views):
@@ -165,13 +165,13 @@ def _note_progress(values: np.memmap, progress: Path, done: int) -> None:
     write_json(progress, done)
 
 
-def _trunk_function(network: Network, hardware: Hardware) -> Compute:
+def _trunk_function(network: Network, hardware: Device) -> Compute:
     network.trunk.eval().to(hardware.device).to(memory_format=torch.channels_last)
 
     def compute(batch: torch.Tensor) -> torch.Tensor:
         inputs = batch.to(hardware.device, memory_format=torch.channels_last)
         with torch.inference_mode(), hardware.autocast():
-            output = network.see(inputs)
+            output = network.forward_frozen(inputs)
         return output.float().cpu()
 
     return compute
@@ -183,7 +183,7 @@ def trunk_bytes(network: Network) -> bytes:
         name.encode() + tensor.float().numpy().tobytes()
         for name, tensor in network.trunk.state_dict().items()
     ]
-    return b"".join([*parts, b"mirrors" if network.mirrors else b""])
+    return b"".join([*parts, b"flip_tta" if network.flip_tta else b""])
 
 
 class Views(Dataset[torch.Tensor]):

@@ -1,4 +1,4 @@
-"""Training what is not frozen of a network: to name the labels, or to foretell what a teacher says."""
+"""Training what is not frozen of a network: to name the labels, or to predict what a teacher says."""
 
 import math
 import time
@@ -15,8 +15,8 @@ from calcinosis.data.manifest import Row
 from calcinosis.model.labels import OTHER
 from calcinosis.model.network import Network
 from calcinosis.training.fit.checkpointing import State
-from calcinosis.training.fit.device import Hardware
-from calcinosis.training.fit.features import Activations
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.features import FeatureMaps
 from calcinosis.training.fit.heads import Head
 from calcinosis.training.fit.layers import learning_layers
 from calcinosis.training.fit.log import Epoch, EpochLog
@@ -29,7 +29,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 _BATCH: Final = 64
 _WARM_UP: Final = 0.05  # share of the steps
 
-UNTOLD: Final = -1
+IGNORE_INDEX: Final = -1
 """The source label of a photo that has no part in telling them apart."""
 
 Integers = NDArray[np.int64]
@@ -46,7 +46,7 @@ class Targets:
 
     Attributes:
         labels: (rows,) index into the recipe's labels.
-        source_labels: (rows,) index of the label that the source gave; `UNTOLD` where it is not learnt.
+        source_labels: (rows,) index of the label that the source gave; `IGNORE_INDEX` where it is not learnt.
         draw: (rows,) relative chance of being drawn, before the rows of a fold are picked.
     """
 
@@ -63,8 +63,8 @@ def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
     labels = np.array([recipe.labels.index(row.label) for row in rows])
     names = sorted({row.source_label for row in rows})
     source_labels = np.array([names.index(row.source_label) for row in rows])
-    if recipe.top_learns_no_condition:
-        source_labels[labels < len(recipe.labels) - 1] = UNTOLD
+    if recipe.trainable_stages_see_no_label:
+        source_labels[labels < len(recipe.labels) - 1] = IGNORE_INDEX
     strata = np.array([row.kind if row.label == OTHER else row.label for row in rows])
     background = sorted(set(strata[labels == len(recipe.labels) - 1]))
     conditions = sorted(set(strata) - set(background))
@@ -80,7 +80,7 @@ def make_targets(rows: Sequence[Row], recipe: Recipe) -> Targets:
 
 @torch.no_grad()
 def compute_features(
-    network: Network, activations: Activations, rows: Integers, hardware: Hardware
+    network: Network, activations: FeatureMaps, rows: Integers, hardware: Device
 ) -> np.ndarray:
     """What the head reads of a network's start weights, (n, width), for the plain views of rows (n,)."""
     network.eval().to(hardware.device)
@@ -88,7 +88,7 @@ def compute_features(
     for start in range(0, len(rows), _BATCH):
         batch = activations.plain(rows[start : start + _BATCH]).to(hardware.device)
         with hardware.autocast():
-            features = network.start_features(batch.to(memory_format=torch.channels_last))
+            features = network.pretrained_features(batch.to(memory_format=torch.channels_last))
         parts.append(features.float().cpu().numpy())
     network.cpu()
     return np.concatenate(parts)
@@ -115,7 +115,7 @@ def linear_of(head: Head) -> nn.Linear:
 
 
 @dataclass(frozen=True)
-class Lessons:
+class TrainingSet:
     """What the layers of a top learn from.
 
     Attributes:
@@ -124,26 +124,26 @@ class Lessons:
         taught: (views, d) the teacher's embedding of each view; None where the labels are learnt.
     """
 
-    activations: Activations
+    activations: FeatureMaps
     targets: Targets
     taught: NDArray[np.float32] | None = None
 
 
 def train_top(
     network: Network,
-    lessons: Lessons,
+    lessons: TrainingSet,
     rows: Integers,
     recipe: Recipe,
     folder: Path,
-    hardware: Hardware,
+    hardware: Device,
     *,
-    foretelling: Head | None = None,
+    predicting: Head | None = None,
     resume: bool,
     report: Report,
 ) -> Head:
     """Train the network's top on these rows, in place; ends with the averaged weights.
 
-    Without a teacher it learns, with the network's head, to name the labels; with one, to foretell the
+    Without a teacher it learns, with the network's head, to name the labels; with one, to predict the
     teacher's embeddings, and the head stays as it is. It tells the source labels apart besides.
 
     After each epoch the state goes to `folder`, so that a run that was stopped goes on there and ends
@@ -157,12 +157,12 @@ def train_top(
         recipe: says how.
         folder: for the state and the log.
         hardware: to compute on.
-        foretelling: where foretelling the teacher begins.
+        predicting: where predicting the teacher begins.
         resume: go on with what the folder holds.
         report: is told of each epoch.
 
     Returns:
-        The head that was trained with the top: the network's own, or the one that foretells the teacher.
+        The head that was trained with the top: the network's own, or the one that predicts the teacher.
 
     Raises:
         TrainingError: `diverged`, if the loss is not a number; the last good state stays on disk.
@@ -177,17 +177,17 @@ def train_top(
     activations, targets = lessons.activations, lessons.targets
     chances = targets.draw[rows] / targets.draw[rows].sum()
     log_prior = None
-    if foretelling is None:
+    if predicting is None:
         prior = np.bincount(targets.labels[rows], chances, minlength=len(recipe.labels))
         log_prior = torch.from_numpy(prior).float().log().to(hardware.device)
-    learner = _Learner(network, int(targets.source_labels.max()) + 1, foretelling)
+    learner = _Learner(network, int(targets.source_labels.max()) + 1, predicting)
     learner.to(hardware.device).train()
     if recipe.freeze_batch_norm:
         for module in network.top.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
     averaged = AveragedModel(
-        learner, multi_avg_fn=get_ema_multi_avg_fn(recipe.averaging), use_buffers=True
+        learner, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
     )
     optimizer = torch.optim.AdamW(
         [
@@ -204,7 +204,7 @@ def train_top(
     done = state.restore() if resume else 0
     log = EpochLog(folder, done)
     shared = hardware.share(learner)
-    steps = math.ceil(recipe.draws / recipe.batch_size)
+    steps = math.ceil(recipe.samples_per_epoch / recipe.batch_size)
     for epoch in range(done, recipe.epochs):
         began = time.monotonic()
         generator = np.random.default_rng([recipe.seed, epoch])
@@ -275,15 +275,15 @@ def _mixture(recipe: Recipe, generator: np.random.Generator) -> tuple[float, Int
 class _Learner(nn.Module):
     """The network with a second head, which tells the source labels apart while it learns.
 
-    The first head is the network's own, or one that foretells a teacher, which begins at `foretelling`.
+    The first head is the network's own, or one that predicts a teacher, which begins at `predicting`.
     """
 
-    def __init__(self, network: Network, source_labels: int, foretelling: Head | None) -> None:
+    def __init__(self, network: Network, source_labels: int, predicting: Head | None) -> None:
         super().__init__()
         self.network = network
         self.first_head = network.head
-        if foretelling is not None:
-            self.first_head = linear_of(foretelling)
+        if predicting is not None:
+            self.first_head = linear_of(predicting)
             network.head.requires_grad_(False)
         self.second_head = nn.Linear(network.head.in_features, source_labels)
         nn.init.zeros_(self.second_head.weight)
@@ -297,7 +297,7 @@ class _Learner(nn.Module):
         share: float,
         log_prior: torch.Tensor | None,
         recipe: Recipe,
-        hardware: Hardware,
+        hardware: Device,
     ) -> torch.Tensor:
         """Mean loss over n mixed activations.
 
@@ -330,7 +330,7 @@ class _Learner(nn.Module):
                 other = functional.cross_entropy(
                     second,
                     second_label,
-                    ignore_index=UNTOLD,
+                    ignore_index=IGNORE_INDEX,
                     label_smoothing=recipe.label_smoothing,
                     reduction="sum",
                 ) / len(second)

@@ -17,7 +17,7 @@ Floats = NDArray[np.float64]
 Features = NDArray[np.float32]
 Integers = NDArray[np.int64]
 HeadName = Literal["logistic", "discriminant", "distilled"]
-TopHeadName = Literal["foretold", "logistic"]
+TopHeadName = Literal["predicted", "logistic"]
 
 _ROUNDS: Final = 500
 
@@ -59,7 +59,7 @@ def fit_logistic(features: Features, labels: Integers, count: int, strength: flo
     return Head(weights, head.biases - weights @ scaler.mean_)
 
 
-def fit_discriminant(features: Features, labels: Integers, count: int, shrinkage: float) -> Head:
+def fit_lda(features: Features, labels: Integers, count: int, shrinkage: float) -> Head:
     """Fisher's linear discriminant, with every label weighing the same.
 
     The covariance within the labels is shrunk towards a multiple of the identity (Ledoit and Wolf 2004,
@@ -89,10 +89,10 @@ def fit_distilled(
     ridge: float,
     strength: float,
 ) -> Head:
-    """A logistic regression in the space of a teacher, as far as features foretell it.
+    """A logistic regression in the space of a teacher, as far as features predict it.
 
-    The teacher's embedding of a photo is foretold from the features by ridge regression; a logistic
-    regression then reads the foretold embedding. Two linear maps are one, so the teacher (Hinton et al.
+    The teacher's embedding of a photo is predicted from the features by ridge regression; a logistic
+    regression then reads the predicted embedding. Two linear maps are one, so the teacher (Hinton et al.
     2015, arXiv:1503.02531, whose student is a network and ours a layer) is not needed again. It says which
     of thousands of directions matter, which a few dozen labels cannot.
 
@@ -104,20 +104,20 @@ def fit_distilled(
         ridge: penalty, in units of the mean squared length of the standardised features.
         strength: scikit-learn's C of the logistic regression.
     """
-    foretelling = fit_foretelling(features, StandardScaler().fit_transform(taught), ridge)
-    return fit_foretold(features, labels, count, foretelling, strength)
+    predicting = fit_ridge(features, StandardScaler().fit_transform(taught), ridge)
+    return fit_on_predicted(features, labels, count, predicting, strength)
 
 
-def fit_foretold(
-    features: Features, labels: Integers, count: int, foretelling: Head, strength: float
+def fit_on_predicted(
+    features: Features, labels: Integers, count: int, predicting: Head, strength: float
 ) -> Head:
-    """A logistic regression on what features (n, width) foretell, as one layer that reads the features."""
-    foretold = foretelling.logits(features).astype(np.float32)
-    head = fit_logistic(foretold, labels, count, strength)
-    return Head(head.weights @ foretelling.weights, head.biases + head.weights @ foretelling.biases)
+    """A logistic regression on what features (n, width) predict, as one layer that reads the features."""
+    predicted = predicting.logits(features).astype(np.float32)
+    head = fit_logistic(predicted, labels, count, strength)
+    return Head(head.weights @ predicting.weights, head.biases + head.weights @ predicting.biases)
 
 
-def fit_foretelling(features: Features, taught: Features, ridge: float) -> Head:
+def fit_ridge(features: Features, taught: Features, ridge: float) -> Head:
     """The ridge regression of standardised embeddings (n, d) on features (n, width), whose outputs are d.
 
     `ridge` is the penalty, in units of the mean squared length of the standardised features.

@@ -5,14 +5,14 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from calcinosis.training.fit.device import Hardware
+from calcinosis.training.fit.device import Device
 from torch import distributed, nn
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def learning_layers(top: nn.Module, hardware: Hardware) -> Iterator[None]:
+def learning_layers(top: nn.Module, hardware: Device) -> Iterator[None]:
     """Within it, the layers of a top compute as `depthwise_in_full_precision` and `shared_statistics` say."""
     layers: list[Any] = list(top.modules())
     changed = []

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from calcinosis.common.files import write_whole
+from calcinosis.common.files import atomic_write
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class EpochLog:
         writer = csv.DictWriter(text, [field.name for field in fields(Epoch)], lineterminator="\n")
         writer.writeheader()
         writer.writerows(asdict(line) for line in self._epochs)
-        write_whole(self.path, text.getvalue().encode())
+        atomic_write(self.path, text.getvalue().encode())
         if self._events is not None:
             for name in ("loss", "learning_rate", "seconds"):
                 self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from calcinosis.common.files import write_whole
+from calcinosis.common.files import atomic_write
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import assign_folds, check_folds
 from calcinosis.model.backbones import Backbone, build_backbone
@@ -14,22 +14,27 @@ from calcinosis.model.calibration import Calibration, Conformal
 from calcinosis.model.finding import outcome_of
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.evaluate.calibrate import Blend, fit_blend, fit_calibration, fit_conformal
+from calcinosis.training.evaluate.calibrate import (
+    StackingWeights,
+    fit_calibration,
+    fit_conformal,
+    fit_stacking_weights,
+)
 from calcinosis.training.evaluate.predictions import NO_FOLD, Predictions
-from calcinosis.training.fit.device import Hardware
-from calcinosis.training.fit.features import Activations, Views, compute_activations
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.features import FeatureMaps, Views, compute_feature_maps
 from calcinosis.training.fit.finetune import (
     Integers,
-    Lessons,
     Report,
     Targets,
+    TrainingSet,
     compute_features,
     make_targets,
 )
-from calcinosis.training.fit.teacher import ask_of_pictures, ask_teacher
-from calcinosis.training.fit.watermark_augment import WAYS, changed_activations, photos_to_change
+from calcinosis.training.fit.teacher import embed_photos, embed_pictures
+from calcinosis.training.fit.watermark_augment import WAYS, changed_feature_maps, photos_to_change
 from calcinosis.training.recipe import Recipe
-from calcinosis.training.robustness.skin_tone_estimates import fill_skin_tones
+from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
 from calcinosis.training.robustness.watermark import kept_watermark
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save
@@ -48,12 +53,12 @@ class Changed:
     """
 
     numbers: Integers
-    activations: Activations
+    activations: FeatureMaps
     features: NDArray[np.float32]
 
 
 @dataclass(frozen=True)
-class Study:
+class PreparedData:
     """A recipe with the photographs it is applied to, read once for all folds.
 
     Attributes:
@@ -74,13 +79,13 @@ class Study:
     backbone: Backbone
     preprocessing: Preprocessing
     start: Network
-    activations: Activations
+    activations: FeatureMaps
     targets: Targets
     features: NDArray[np.float32]
     taught: NDArray[np.float32] | None
     changed: tuple[Changed, ...]
-    lessons: Lessons
-    hardware: Hardware
+    lessons: TrainingSet
+    hardware: Device
 
     @property
     def folds(self) -> Integers:
@@ -94,24 +99,24 @@ def prepare(
     recipe: Recipe,
     cache: Path,
     report: Report,
-    hardware: Hardware | None = None,
-) -> Study:
+    hardware: Device | None = None,
+) -> PreparedData:
     """Assign folds and estimate skin tones where the manifest has none, and read every photograph.
 
     Raises:
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
-    hardware = hardware or Hardware()
+    hardware = hardware or Device()
     folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
     check_folds(folded)
     check_files(folded, root)
     taught = None
     if recipe.asks_teacher:  # before all else that takes long: it may not be installed
         report("asking the teacher")
-        with hardware.one_after_another():
-            taught = ask_teacher(folded, root, cache)
-    with hardware.one_after_another():
-        folded = fill_skin_tones(folded, root, cache / "skin_tones.json")
+        with hardware.main_process_first():
+            taught = embed_photos(folded, root, cache)
+    with hardware.main_process_first():
+        folded = estimate_skin_tones(folded, root, cache / "skin_tones.json")
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
     preprocessing = backbone.preprocessing
@@ -121,10 +126,10 @@ def prepare(
         backbone,
         len(recipe.labels),
         frozen_stages=recipe.frozen_stages,
-        reads_stages=recipe.read_stages,
-        mirrors=recipe.mirrors,
+        multi_scale=recipe.multi_scale,
+        flip_tta=recipe.flip_tta,
     )
-    activations = compute_activations(
+    activations = compute_feature_maps(
         folded,
         root,
         start,
@@ -137,17 +142,17 @@ def prepare(
     report(f"{len(folded)} photographs read")
     features = compute_features(start, activations, np.arange(len(folded)), hardware)
     changed: tuple[Changed, ...] = ()
-    if recipe.change_marks:
+    if recipe.watermark_augmentation:
         report("reading the photographs with the mark of their source hidden or pasted")
         changed = _change_marks(folded, root, cache, start, preprocessing, hardware)
-    lessons = Lessons(activations, make_targets(folded, recipe))
+    lessons = TrainingSet(activations, make_targets(folded, recipe))
     if recipe.method == "distil" and taught is not None:
         report("reading augmented views, and asking the teacher about them")
         lessons = _taught_lessons(
             folded, root, recipe, backbone, preprocessing, taught, cache, hardware
         )
         lessons = _with_plain_ones(lessons, activations, changed, start)
-    return Study(
+    return PreparedData(
         recipe=recipe,
         rows=folded,
         backbone=backbone,
@@ -171,8 +176,8 @@ def _taught_lessons(
     preprocessing: Preprocessing,
     taught: NDArray[np.float32],
     cache: Path,
-    hardware: Hardware,
-) -> Lessons:
+    hardware: Device,
+) -> TrainingSet:
     """The augmented views of rows, each with what the teacher says of just this view.
 
     Args:
@@ -180,7 +185,7 @@ def _taught_lessons(
     """
     # One view at a time: half of the augmented ones are mirrored already.
     single = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
-    activations = compute_activations(
+    activations = compute_feature_maps(
         rows, root, single, preprocessing, recipe, cache, hardware, augmented=True
     )
     views = Views(rows, root, np.diff(activations.starts).tolist(), preprocessing, recipe)
@@ -188,17 +193,17 @@ def _taught_lessons(
     augmented = np.setdiff1d(np.arange(len(views)), plain)
     embeddings = np.zeros((len(views), taught.shape[1]), np.float32)
     embeddings[plain] = taught
-    with hardware.one_after_another():
-        embeddings[augmented] = ask_of_pictures(
+    with hardware.main_process_first():
+        embeddings[augmented] = embed_pictures(
             lambda n: views.picture(int(augmented[n])), len(augmented), [views.name()], cache
         )
-    return Lessons(activations, make_targets(rows, recipe), embeddings)
+    return TrainingSet(activations, make_targets(rows, recipe), embeddings)
 
 
 def _with_plain_ones(
-    lessons: Lessons, plain: Activations, changed: Sequence[Changed], start: Network
-) -> Lessons:
-    """Lessons with all that photos are judged by: the mirror image, and the views with changed marks.
+    lessons: TrainingSet, plain: FeatureMaps, changed: Sequence[Changed], start: Network
+) -> TrainingSet:
+    """TrainingSet with all that photos are judged by: the mirror image, and the views with changed marks.
 
     What the teacher says of these is what it says of the plain view, so that neither is to matter.
 
@@ -211,7 +216,7 @@ def _with_plain_ones(
     if lessons.taught is None:
         return lessons
     rows = len(plain.starts) - 1
-    halves = 2 if start.mirrors else 1
+    halves = 2 if start.flip_tta else 1
     added = [(np.arange(rows), half) for half in np.split(plain.values, halves, axis=1)[1:]]
     for one in changed:
         added += [(one.numbers, half) for half in np.split(one.activations.values, halves, axis=1)]
@@ -236,7 +241,7 @@ def _with_plain_ones(
         done += len(views)
     return replace(
         lessons,
-        activations=Activations(
+        activations=FeatureMaps(
             np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]),
             values,
             np.bincount(owner[~augmented], minlength=rows),
@@ -251,10 +256,10 @@ def _change_marks(
     cache: Path,
     start: Network,
     preprocessing: Preprocessing,
-    hardware: Hardware,
+    hardware: Device,
 ) -> tuple[Changed, ...]:
     """The photos that can be changed, for each way to change them."""
-    with hardware.one_after_another():
+    with hardware.main_process_first():
         watermark = kept_watermark(rows, root, cache)
     if isinstance(watermark, str):  # in words, why there is none
         return ()
@@ -262,7 +267,7 @@ def _change_marks(
     for way in WAYS:
         found = photos_to_change(len(rows), watermark, way)
         if len(found):
-            activations = changed_activations(
+            activations = changed_feature_maps(
                 rows, root, cache, watermark, way, found, start, preprocessing, hardware
             )
             features = compute_features(start, activations, np.arange(len(found)), hardware)
@@ -270,25 +275,23 @@ def _change_marks(
     return tuple(changed)
 
 
-def kept_logits(
-    path: Path, ask: Callable[[], Floats], hardware: Hardware, *, resume: bool
-) -> Floats:
+def kept_logits(path: Path, ask: Callable[[], Floats], hardware: Device, *, resume: bool) -> Floats:
     """Logits from a file of a run that goes on; asked for, and kept there, where there is none."""
     known = resume and path.exists()
     hardware.wait()  # before any process writes the file that the others look for
     if not known:
         logits = ask()
         if hardware.writes:
-            write_whole(path, save({"logits": logits}))
+            atomic_write(path, save({"logits": logits}))
     hardware.wait()
     return load_file(path)["logits"]
 
 
 @dataclass(frozen=True)
-class Readout:
+class Calibrator:
     """What turns the logits of a recipe's parts into probabilities and prediction sets."""
 
-    blend: Blend
+    blend: StackingWeights
     calibration: Calibration
     conformal: Conformal
 
@@ -299,13 +302,13 @@ class Readout:
         return self.calibration.probabilities(mixed, prior), members
 
 
-def fit_readout(logits: Floats, labels: Integers, coverage: float) -> Readout:
-    """Blend, calibration and prediction sets from held-out logits (n, parts, labels)."""
-    blend = fit_blend(logits, labels)
+def fit_calibrator(logits: Floats, labels: Integers, coverage: float) -> Calibrator:
+    """StackingWeights, calibration and prediction sets from held-out logits (n, parts, labels)."""
+    blend = fit_stacking_weights(logits, labels)
     mixed = blend(logits)
     calibration = fit_calibration(mixed, labels)
     conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
-    return Readout(blend, calibration, conformal)
+    return Calibrator(blend, calibration, conformal)
 
 
 def make_predictions(

@@ -16,7 +16,7 @@ from typing import Any, Final
 import numpy as np
 import onnxruntime
 from calcinosis.common.errors import TrainingError
-from calcinosis.common.files import write_whole
+from calcinosis.common.files import atomic_write
 from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, fetch
 from calcinosis.model.engine import cores
@@ -43,7 +43,7 @@ _PREPROCESSING: Final = Preprocessing(
 )
 
 
-def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> Embeddings:
+def embed_photos(rows: Sequence[Row], root: Path, cache: Path) -> Embeddings:
     """The teacher's embeddings (n, 512), of length 1, of the plain views of n photos.
 
     They are kept in the cache folder, and a run that was stopped goes on from there.
@@ -56,10 +56,10 @@ def ask_teacher(rows: Sequence[Row], root: Path, cache: Path) -> Embeddings:
     def show(n: int) -> Image.Image:
         return open_photo(fetch(root, rows[n].file), name=rows[n].file)
 
-    return ask_of_pictures(show, len(rows), [row.file for row in rows], cache)
+    return embed_pictures(show, len(rows), [row.file for row in rows], cache)
 
 
-def ask_of_pictures(
+def embed_pictures(
     show: Callable[[int], Image.Image], count: int, names: Sequence[str], cache: Path
 ) -> Embeddings:
     """The teacher's embeddings (count, 512), of length 1, of the centred squares of pictures, kept likewise.
@@ -89,7 +89,7 @@ def ask_of_pictures(
                 numbers = range(first, min(first + _STEP, count))
                 found = pool.map(lambda n: _embed(session, show(n)), numbers)
                 known = np.concatenate([known, np.stack(list(found))])
-                write_whole(path, save({"embeddings": known}))
+                atomic_write(path, save({"embeddings": known}))
     lengths = np.linalg.norm(known, axis=1, keepdims=True)
     embeddings: Embeddings = known / np.maximum(lengths, 1e-12)
     return embeddings

@@ -10,8 +10,8 @@ import numpy as np
 from calcinosis.data.manifest import Row
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.fit.device import Hardware
-from calcinosis.training.fit.features import Activations, kept_activations, trunk_bytes
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.features import FeatureMaps, cached_feature_maps, trunk_bytes
 from calcinosis.training.robustness.watermark import ChangedPhotos, Watermark
 from numpy.typing import NDArray
 
@@ -31,7 +31,7 @@ def photos_to_change(count: int, watermark: Watermark, way: str) -> Integers:
     return np.flatnonzero(bears if way == "masked" else ~bears & ~other)
 
 
-def changed_activations(
+def changed_feature_maps(
     rows: Sequence[Row],
     root: Path,
     cache: Path,
@@ -40,8 +40,8 @@ def changed_activations(
     numbers: Integers,
     start: Network,
     preprocessing: Preprocessing,
-    hardware: Hardware,
-) -> Activations:
+    hardware: Device,
+) -> FeatureMaps:
     """What the trunk of `start` makes of the plain views of the changed photos with these numbers (n,)."""
     views = ChangedPhotos(rows, numbers, root, watermark, way, preprocessing)
     settings = {
@@ -56,5 +56,5 @@ def changed_activations(
     digest.update(trunk_bytes(start))
     folder = cache / f"watermark-{digest.hexdigest()[:16]}"
     what = f"Reading the photographs, watermark {way}"
-    values = kept_activations(views, start, folder, hardware, what)
-    return Activations(np.arange(len(numbers) + 1), values)
+    values = cached_feature_maps(views, start, folder, hardware, what)
+    return FeatureMaps(np.arange(len(numbers) + 1), values)

@@ -12,7 +12,7 @@ from typing import Any, Final
 from calcinosis.data.catalogue import list_sets
 from calcinosis.training.evaluate.metrics.registry import find_figure
 from calcinosis.training.report.clear_derm import answer_clear_derm
-from calcinosis.training.report.formatting import plain_name, plain_tone, say_figure
+from calcinosis.training.report.formatting import format_estimate, plain_name, plain_tone
 from calcinosis.training.robustness.skin_tone import PREFIX
 
 Meta = dict[str, Any]
@@ -36,7 +36,7 @@ FIGURES: Final = (
     ("brier", "Brier score at the stated prior, all labels, 0 to 2", "brier_score", False),
     ("conformal.coverage.*", "Prediction set holds the label", "coverage", True),
     ("conformal.mean_set_size", "Mean size of the prediction set", "set_size", False),
-    ("three_way.selective.risk_at_80", "Wrong among the surest 80 %, conditions only", "risk", True),
+    ("three_way.selective.risk_at_80", "Wrong among the most_confident 80 %, conditions only", "risk", True),
     ("selective.aurc", "AURC", "aurc", False),
     ("selective.augrc", "AUGRC", "augrc", False),
 )  # fmt: skip
@@ -290,7 +290,7 @@ def _figures(meta: Meta, metrics: Metrics) -> Iterator[str]:
     rows = []
     for name, words, _, percent in FIGURES:
         for label, figure in _matching(metrics, name):
-            said = say_figure(figure, percent=percent)
+            said = format_estimate(figure, percent=percent)
             rows.append([_titled(words, label), said, figure["n"]])
     yield from _table(["Figure", "Value (95 % interval)", "Photos"], rows)
     labels = metrics["labels"]
@@ -339,7 +339,7 @@ def _within_group(figure: dict[str, Any] | None, *, percent: bool) -> str:
     """A subgroup's figure with its interval, or no figure at all."""
     if figure is None or figure["low"] is None:
         return "–" if figure is None else figure["reason"]
-    return say_figure(figure, percent=percent)
+    return format_estimate(figure, percent=percent)
 
 
 def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
@@ -350,15 +350,15 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
         yield "- Effect of a watermark on the probabilities: not measured."
     for how, effect in marks.items():
         yield (
-            f"- Watermark {how}: mean probability changes by {say_figure(effect['mean_change'])}, "
-            f"single ones by {say_figure(effect['mean_absolute_change'])} either way."
+            f"- Watermark {how}: mean probability changes by {format_estimate(effect['mean_change'])}, "
+            f"single ones by {format_estimate(effect['mean_absolute_change'])} either way."
         )
     sources = metrics.get("leave_one_source_out") or {}
     if not sources:
         yield "- Learning without one source and judging its photos: not measured."
     for source, block in sources.items():
         said = [
-            f"{plain_name(label)} {say_figure(figure, percent=True)} of {figure['n']}"
+            f"{plain_name(label)} {format_estimate(figure, percent=True)} of {figure['n']}"
             for label, figure in block.get("sensitivity", {}).items()
             if figure["value"] is not None
         ]
@@ -372,8 +372,8 @@ def _robustness(meta: Meta, metrics: Metrics) -> Iterator[str]:
     if not foreign:
         yield "- Pictures that are no such photographs, share refused: not measured."
     for kind, figure in foreign.items():
-        share = say_figure(figure, percent=True)
-        caught = say_figure(figure.get("caught"), percent=True)
+        share = format_estimate(figure, percent=True)
+        caught = format_estimate(figure.get("caught"), percent=True)
         yield (
             f"- {plain_name(kind).capitalize()}: refused {share} of {figure['n']}; by the score alone, "
             f"at the threshold that accepts 95 % of the conditions' photos, {caught}; taken for one "
@@ -426,7 +426,7 @@ def _limits(meta: Meta, metrics: Metrics) -> Iterator[str]:
         key=lambda item: -item[1]["taken_for_condition"]["value"],
     )
     mistaken = [
-        f"{name.replace('_', ' ')} ({say_figure(row['taken_for_condition'], percent=True)}, "
+        f"{name.replace('_', ' ')} ({format_estimate(row['taken_for_condition'], percent=True)}, "
         f"{row['n']} photos)"
         for name, row in confused[:5]
         if row["taken_for_condition"]["value"] > 0

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from calcinosis.training.evaluate.metrics.registry import find_figure
-from calcinosis.training.report.formatting import plain_name, say_figure
+from calcinosis.training.report.formatting import format_estimate, plain_name
 
 
 def answer_clear_derm(meta: dict[str, Any], metrics: dict[str, Any]) -> list[str]:
@@ -151,7 +151,7 @@ def _assessment(meta: dict[str, Any], metrics: dict[str, Any]) -> Iterator[tuple
         "The weights come with the code. `calcinosis evaluate` measures them on anyone's photographs "
         "and writes the same figures.",
     )
-    three = say_figure(find_figure(metrics, "three_way_balanced_accuracy"), percent=True)
+    three = format_estimate(find_figure(metrics, "three_way_balanced_accuracy"), percent=True)
     yield (
         "Measures of performance",
         "AUROC, average precision, sensitivity and specificity, calibration, prediction sets and "

@@ -16,7 +16,9 @@ def plain_tone(tone: str) -> str:
     return tone.removeprefix(PREFIX).replace("_", " ")
 
 
-def say_figure(figure: dict[str, Any] | None, *, percent: bool = False, digits: int = 3) -> str:
+def format_estimate(
+    figure: dict[str, Any] | None, *, percent: bool = False, digits: int = 3
+) -> str:
     """A figure with its interval in words: `0.951 (0.880 to 0.985)`, or why there is none."""
     if figure is None:
         return "not measured"

@@ -13,7 +13,7 @@ from calcinosis.training.evaluate.metrics.kernels import Array
 from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample, find_figure
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.report import plots
-from calcinosis.training.report.formatting import plain_name, plain_tone, say_figure
+from calcinosis.training.report.formatting import format_estimate, plain_name, plain_tone
 from calcinosis.training.robustness.skin_tone import PREFIX, TONES
 
 Metrics = dict[str, Any]
@@ -128,11 +128,11 @@ def _headline(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
         (
             "three_way.selective.risk_at_80",
             True,
-            "Wrong among the surest 80 % of photos of the conditions",
+            "Wrong among the most_confident 80 % of photos of the conditions",
         ),
     ]
     rows = [
-        [words, say_figure(find_figure(metrics, name), percent=percent)]
+        [words, format_estimate(find_figure(metrics, name), percent=percent)]
         for name, percent, words in names
     ]
     yield _table(["What", "Figure (95 % interval)"], rows, numbers=())
@@ -140,8 +140,8 @@ def _headline(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
         [
             plain_name(label),
             metrics["label_counts"][label],
-            say_figure(find_figure(metrics, f"sensitivity.{label}"), percent=True),
-            say_figure(find_figure(metrics, f"specificity.{label}"), percent=True),
+            format_estimate(find_figure(metrics, f"sensitivity.{label}"), percent=True),
+            format_estimate(find_figure(metrics, f"specificity.{label}"), percent=True),
         ]
         for label in metrics["labels"]
     ]
@@ -238,10 +238,10 @@ def _ranking(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
         rows.append(
             [
                 plain_name(label),
-                say_figure(find_figure(metrics, f"auroc.{label}")),
-                say_figure(metrics.get("auroc_lookalike", {}).get(label)),
-                say_figure(find_figure(metrics, f"average_precision.{label}")),
-                *(say_figure(figure, percent=True) for figure in fixed.values()),
+                format_estimate(find_figure(metrics, f"auroc.{label}")),
+                format_estimate(metrics.get("auroc_lookalike", {}).get(label)),
+                format_estimate(find_figure(metrics, f"average_precision.{label}")),
+                *(format_estimate(figure, percent=True) for figure in fixed.values()),
             ]
         )
     fixed_names = list(metrics["sensitivity_at_specificity"][metrics["labels"][0]])
@@ -301,10 +301,13 @@ def _calibration(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
     head = ["Label", "Photos in the bin", "Mean probability stated", "Photos that were so"]
     yield _details("The dots as numbers", _table(head, rows, numbers=(1, 2, 3)))
     errors = [
-        ["All labels", say_figure(metrics["ece"])],
-        ["The same at these photographs' own frequencies", say_figure(metrics["ece_unweighted"])],
-        ["The most probable label only", say_figure(metrics["ece_top_label"])],
-        ["Brier score (0 is perfect, 2 the worst)", say_figure(metrics["brier"])],
+        ["All labels", format_estimate(metrics["ece"])],
+        [
+            "The same at these photographs' own frequencies",
+            format_estimate(metrics["ece_unweighted"]),
+        ],
+        ["The most probable label only", format_estimate(metrics["ece_top_label"])],
+        ["Brier score (0 is perfect, 2 the worst)", format_estimate(metrics["brier"])],
     ]
     yield _table(["Expected calibration error (0 is best)", "Figure (95 % interval)"], errors)
 
@@ -334,7 +337,7 @@ def _reliability_bins(
 def _selective(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
     yield "<h2>Does it know when it does not know?</h2>"
     yield (
-        "<p>Suppose the model answers only for the photographs it is surest of and leaves the rest "
+        "<p>Suppose the model answers only for the photographs it is most_confident of and leaves the rest "
         "to a clinician. The curve shows how many of its answers are then wrong. It should fall "
         "towards the left; a flat curve means that its confidence says nothing.</p>"
     )
@@ -356,7 +359,8 @@ def _selective(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
         shown = coverage[:, 0] >= min(1.0, 10 / len(table))
         lines.append((words, coverage[shown, 0], risk[shown, 0]))
         shares = [
-            float(measures.risk_at(c, confidence, wrong, ones)[0]) for c in (0.5, 0.8, 0.9, 1)
+            float(measures.selective_risk(c, confidence, wrong, ones)[0])
+            for c in (0.5, 0.8, 0.9, 1)
         ]
         rows.append([words, *(f"{share:.1%}" for share in shares)])
     yield _plots(
@@ -364,21 +368,24 @@ def _selective(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
             "Risk and coverage",
             plots.curves(
                 "risk",
-                "Share of wrong answers when only the surest photos are answered; table below",
+                "Share of wrong answers when only the most_confident photos are answered; table below",
                 lines,
-                x="photographs answered, surest first",
+                x="photographs answered, most_confident first",
                 y="answers that are wrong",
                 top=None,
             ),
         )
     )
-    head = ["Wrong among the surest", "50 %", "80 %", "90 %", "100 %"]
+    head = ["Wrong among the most_confident", "50 %", "80 %", "90 %", "100 %"]
     yield _table(head, rows, numbers=(1, 2, 3, 4))
     areas = [
-        ["Area under the risk-coverage curve (AURC)", say_figure(metrics["selective"]["aurc"])],
+        [
+            "Area under the risk-coverage curve (AURC)",
+            format_estimate(metrics["selective"]["aurc"]),
+        ],
         [
             "Area under the generalised risk-coverage curve (AUGRC)",
-            say_figure(metrics["selective"]["augrc"]),
+            format_estimate(metrics["selective"]["augrc"]),
         ],
     ]
     yield _table(["Over all coverages (0 is best)", "Figure (95 % interval)"], areas)
@@ -405,7 +412,7 @@ def _prediction_sets(metrics: Metrics, predictions: Predictions) -> Iterator[str
             [
                 plain_name(label),
                 len(own),
-                say_figure(held, percent=True),
+                format_estimate(held, percent=True),
                 f"{own.mean():.2f}",
                 *(f"{share:.1%}" for share in shares[-1]),
             ]
@@ -487,7 +494,7 @@ def _forests(
                 if figure["low"] is None:
                     said = f"not shown: {figure['reason']}"
                 else:
-                    said = say_figure(figure, percent=percent)
+                    said = format_estimate(figure, percent=percent)
                     lines.append((f"{plain_name(label)}, {group} ({count})", figure, index))
                 rows.append([title, plain_name(label), group, count, said])
         if lines:
@@ -572,7 +579,7 @@ def _lookalikes(metrics: Metrics, predictions: Predictions) -> Iterator[str]:
             for label, count in row["called"].items()
             if count and label != background
         )
-        said = say_figure(row["taken_for_condition"], percent=True)
+        said = format_estimate(row["taken_for_condition"], percent=True)
         rows.append([name.replace("_", " "), row["n"], said, taken or "none"])
     head = ["Condition", "Photos", "Taken for one of the conditions", "For which, photos"]
     table = _table(head, rows[:15], numbers=(1,))

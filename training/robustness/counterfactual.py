@@ -38,7 +38,7 @@ def watermark_effect(
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError("a probability lies between 0 and 1")
     change = after - before
-    draws = list(group_resamples(group, resamples=resamples, seed=seed, at_once=100))
+    draws = list(group_resamples(group, resamples=resamples, seed=seed, chunk_size=100))
     return {
         name: _mean_with_interval(values, draws)
         for name, values in (("mean_change", change), ("mean_absolute_change", np.abs(change)))

@@ -6,18 +6,18 @@ from typing import Any, Final
 
 import numpy as np
 from calcinosis.training.evaluate.metrics import kernels as measures
-from calcinosis.training.evaluate.out_of_fold import cross_predictions, held_out_logits
+from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.finetune import Report, silently
-from calcinosis.training.fit.prepare import Floats, Study
+from calcinosis.training.fit.prepare import Floats, PreparedData
 from numpy.typing import NDArray
 
 SHARES: Final = (0.25, 0.5, 0.75)
 REPEATS: Final = 3
 
 
-def judge_with_fewer_patients(
-    study: Study, work: Path, logits: Floats, *, resume: bool, report: Report
+def evaluate_with_fewer_patients(
+    study: PreparedData, work: Path, logits: Floats, *, resume: bool, report: Report
 ) -> list[dict[str, Any]]:
     """How well photos are ranked by what has learnt from a share of the conditions' groups.
 
@@ -39,23 +39,21 @@ def judge_with_fewer_patients(
         photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
     """
     points = []
-    tops = work if study.recipe.top_learns_no_condition else None
+    tops = work if study.recipe.trainable_stages_see_no_label else None
     for share in SHARES:
         choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
         found = []
         for repeat, kept in enumerate(choices):
             report(f"learning from {share:.0%} of the conditions' groups, choice {repeat + 1}")
             place = work / f"share-{share}-{repeat}"
-            thinned = held_out_logits(
-                study, place, kept=kept, tops=tops, resume=resume, report=silently
-            )
-            found.append(_ranked(cross_predictions(study, thinned)))
+            thinned = oof_logits(study, place, kept=kept, tops=tops, resume=resume, report=silently)
+            found.append(_ranked(oof_predictions(study, thinned)))
         points.append(_point(study, choices[0], share, found))
     everyone = np.ones(len(study.rows), dtype=bool)
-    return [*points, _point(study, everyone, 1.0, [_ranked(cross_predictions(study, logits))])]
+    return [*points, _point(study, everyone, 1.0, [_ranked(oof_predictions(study, logits))])]
 
 
-def some_groups(study: Study, share: float, seed: int) -> NDArray[np.bool_]:
+def some_groups(study: PreparedData, share: float, seed: int) -> NDArray[np.bool_]:
     """Which rows (n,) stay when of each condition's groups a random share does, at least one a fold."""
     generator = np.random.default_rng([seed, round(1000 * share)])
     labels, folds = study.targets.labels, study.folds
@@ -85,7 +83,7 @@ def _ranked(predictions: Predictions) -> list[float]:
 
 
 def _point(
-    study: Study, kept: NDArray[np.bool_], share: float, found: Sequence[Sequence[float]]
+    study: PreparedData, kept: NDArray[np.bool_], share: float, found: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
     conditions = study.recipe.labels[:-1]
     learnt = {name: set[str]() for name in conditions}

@@ -12,12 +12,12 @@ from calcinosis.data.manifest import fetch
 from calcinosis.data.synthetic import SKINS
 from calcinosis.model.finding import Finding
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Reader
+from calcinosis.model.predictor import Predictor
 from calcinosis.training.evaluate.bootstrap import wilson_interval
-from calcinosis.training.evaluate.out_of_fold import cross_predictions, held_out_logits
+from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.finetune import Report, silently
-from calcinosis.training.fit.prepare import Floats, Study
+from calcinosis.training.fit.prepare import Floats, PreparedData
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
@@ -33,8 +33,8 @@ _DRAWN: Final = 20
 _SIZE: Final = (480, 360)
 
 
-def judge_foreign(
-    study: Study,
+def evaluate_ood(
+    study: PreparedData,
     logits: Floats,
     checkpoint: Path,
     work: Path,
@@ -63,16 +63,16 @@ def judge_foreign(
         `suggestive`, how many are taken for one condition. Conditions are judged by the prediction set
         alone, pictures by all that a reader does.
     """
-    learnt = cross_predictions(study, logits)
+    learnt = oof_predictions(study, logits)
     kinds = {
         "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
     }
     report("conditions it had never learnt")
     unseen, alone = _without_conditions(study)
-    asked = held_out_logits(unseen, work / "unseen", kept=alone, resume=resume, report=silently)
-    never = cross_predictions(unseen, asked)
+    asked = oof_logits(unseen, work / "unseen", kept=alone, resume=resume, report=silently)
+    never = oof_predictions(unseen, asked)
     kinds["conditions it had never learnt"] = _of_others(never, never, alone)
-    reader = Reader(checkpoint)
+    reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
     for kind, pictures in {**_pictures(), "pictures of other things": off_topic}.items():
         if pictures:
@@ -102,7 +102,7 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
     return {file: open_photo(fetch(root, file), name=file) for file in files}
 
 
-def _without_conditions(study: Study) -> tuple[Study, np.ndarray]:
+def _without_conditions(study: PreparedData) -> tuple[PreparedData, np.ndarray]:
     """The study with folds that hold whole conditions of `other` out, and which rows are of one alone.
 
     A photo whose group has several source labels is not learnt from: its copy might be held out.
@@ -146,7 +146,7 @@ def _of_others(
 
 
 def _of_pictures(
-    reader: Reader, pictures: Sequence[Image.Image], threshold: float
+    reader: Predictor, pictures: Sequence[Image.Image], threshold: float
 ) -> dict[str, Any]:
     findings: list[Finding] = [reader.read(picture) for picture in pictures]
     refused = np.array([finding.outcome in ("retake", "out_of_scope") for finding in findings])
@@ -154,11 +154,11 @@ def _of_pictures(
     return _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
 
 
-def _is_caught(reader: Reader, picture: Image.Image, threshold: float) -> bool:
+def _is_caught(reader: Predictor, picture: Image.Image, threshold: float) -> bool:
     """Whether the score alone, without the gate of photo quality, tells a picture from the conditions'."""
     config = reader.config
-    answer = reader.engine.explain(config.preprocessing.array(picture)[None])
-    if config.familiarity and not config.familiarity.knows(answer.embedding)[0]:
+    answer = reader.engine.forward_with_cam(config.preprocessing.array(picture)[None])
+    if config.ood and not config.ood.in_distribution(answer.embedding)[0]:
         return True
     logits = answer.logits.astype(np.float64)
     return bool(config.calibration.probabilities(logits, config.prior)[0, -1] > threshold)

@@ -8,7 +8,7 @@ from typing import Final
 
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, fetch, place_of
+from calcinosis.data.manifest import Row, fetch, path_of
 from calcinosis.model.photo import open_photo
 from calcinosis.training.robustness.skin_tone import estimate_tone
 from torch.utils.data import Dataset
@@ -17,7 +17,9 @@ _BATCH: Final = 16
 _NOTED_EVERY: Final = 20  # batches: half a minute's work at most is lost when a run is stopped
 
 
-def fill_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int = 1) -> list[Row]:
+def estimate_skin_tones(
+    rows: Sequence[Row], root: Path, kept: Path, *, workers: int = 1
+) -> list[Row]:
     """The rows, with an estimate where the manifest gives no skin tone: see `calcinosis.training.robustness.skin_tone`.
 
     Args:
@@ -50,7 +52,7 @@ def fill_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
 
 def _mark(row: Row, root: Path) -> str:
     """What tells a photo from another of the same name, without reading it."""
-    facts = place_of(root, row.file).stat()
+    facts = path_of(root, row.file).stat()
     return f"{row.file} {facts.st_size} {facts.st_mtime_ns}"
 
 

@@ -10,25 +10,25 @@ from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
 from calcinosis.training.fit.finetune import Integers, Report
 from calcinosis.training.fit.prepare import (
+    Calibrator,
     Floats,
-    Readout,
-    Study,
-    fit_readout,
+    PreparedData,
+    fit_calibrator,
     kept_logits,
     make_predictions,
 )
-from calcinosis.training.fit.watermark_augment import WAYS, changed_activations, photos_to_change
+from calcinosis.training.fit.watermark_augment import WAYS, changed_feature_maps, photos_to_change
 from calcinosis.training.robustness import counterfactual as effects
 from calcinosis.training.robustness.watermark import Watermark, kept_watermark
 
 
-def judge_watermark(
-    study: Study,
+def evaluate_watermark(
+    study: PreparedData,
     root: Path,
     cache: Path,
     work: Path,
     predictions: Predictions,
-    readouts: Mapping[int, Readout],
+    readouts: Mapping[int, Calibrator],
     *,
     resume: bool,
     report: Report,
@@ -43,7 +43,7 @@ def judge_watermark(
         `by_label`, and in `photos` which photos they are. Without a mark the figures say why.
     """
     report("looking for a watermark that recurs in the photos of a source")
-    with study.hardware.one_after_another():
+    with study.hardware.main_process_first():
         found = kept_watermark(study.rows, root, cache)
     effect = {}
     for way in WAYS:
@@ -87,7 +87,7 @@ def _not_measured(reason: str) -> dict[str, Any]:
 
 
 def _changed_logits(
-    study: Study,
+    study: PreparedData,
     root: Path,
     cache: Path,
     work: Path,
@@ -99,7 +99,7 @@ def _changed_logits(
     report: Report,
 ) -> Floats:
     """Logits (n, parts, labels) of the changed photos with these numbers (n,)."""
-    changed = changed_activations(
+    changed = changed_feature_maps(
         study.rows,
         root,
         cache,
@@ -127,12 +127,12 @@ def _changed_logits(
     return logits
 
 
-def judge_left_out_sources(
-    study: Study, work: Path, logits: Floats, *, resume: bool, report: Report
+def evaluate_left_out_sources(
+    study: PreparedData, work: Path, logits: Floats, *, resume: bool, report: Report
 ) -> dict[str, Any]:
     """How the recipe does on each source when it learns from the others alone.
 
-    A label that no other source holds is not learnt, and gets no probability. Blend, calibration and
+    A label that no other source holds is not learnt, and gets no probability. StackingWeights, calibration and
     prediction sets are fitted on the ordinary cross-validation's held-out logits (rows, parts,
     labels) of the photos that were learnt from: no photo of the left-out source is among them, though
     those folds had learnt from some of that source.
@@ -160,7 +160,7 @@ def judge_left_out_sources(
 
 
 def _judge_without(
-    study: Study,
+    study: PreparedData,
     folder: Path,
     logits: Floats,
     held_out: Integers,
@@ -184,7 +184,7 @@ def _judge_without(
 
     asked = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
     own = logits[learnt][:, :, known]
-    readout = fit_readout(own, np.searchsorted(known, labels), study.recipe.coverage)
+    readout = fit_calibrator(own, np.searchsorted(known, labels), study.recipe.coverage)
     prior = _among(study.recipe.stated_prior, known)
     probabilities[:, known], members[:, known] = readout.read(asked[:, :, known], prior)
     return probabilities, members

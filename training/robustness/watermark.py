@@ -17,7 +17,7 @@ from typing import Any, Final
 import cv2
 import numpy as np
 import torch
-from calcinosis.common.files import write_whole
+from calcinosis.common.files import atomic_write
 from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.dataset import batches
@@ -145,7 +145,7 @@ def _write(found: Watermark | str, path: Path) -> None:
             "sightings": found.sightings,
             "others": sorted(found.others),
         }
-    write_whole(path, save(tensors, metadata={"facts": json.dumps(facts)}))
+    atomic_write(path, save(tensors, metadata={"facts": json.dumps(facts)}))
 
 
 def find_watermark(rows: Sequence[Row], root: Path) -> Watermark | str:

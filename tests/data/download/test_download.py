@@ -19,8 +19,8 @@ import pytest
 from calcinosis.cli.main import app
 from calcinosis.common.errors import DataError
 from calcinosis.data.download import remote_files as plans
-from calcinosis.data.download.fetch import LostError, Manners, is_public, place_below
-from calcinosis.data.download.remote_files import Item, Plan
+from calcinosis.data.download.fetch import FetchPolicy, PermanentError, is_public, place_below
+from calcinosis.data.download.remote_files import FileList, RemoteFile
 from calcinosis.data.download.run import JOURNAL, Summary, download
 from calcinosis.data.manifest import read_manifest
 from calcinosis.model.labels import LABELS
@@ -31,7 +31,7 @@ from typer.testing import CliRunner
 from tests.data.download.misbehaving import Server, photo
 
 HERE = frozenset({"127.0.0.1"})
-QUICK = Manners(
+QUICK = FetchPolicy(
     connections=4,
     attempts=3,
     first_wait=0.01,
@@ -69,17 +69,17 @@ def _no_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
 def fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetch:
     """Fetch items as if they were a set's photos."""
 
-    def run(items: list[Item], *, robots: bool = False, **options: object) -> Summary:
-        plan = Plan((), lambda *_: iter(items), robots=robots, usual_bytes=1000)
-        monkeypatch.setattr("calcinosis.data.download.run.plan_for", lambda *_, **__: plan)
+    def run(items: list[RemoteFile], *, robots: bool = False, **options: object) -> Summary:
+        plan = FileList((), lambda *_: iter(items), robots=robots, usual_bytes=1000)
+        monkeypatch.setattr("calcinosis.data.download.run.sources_for", lambda *_, **__: plan)
         settings = {"manners": QUICK, "allowed": HERE, "show_progress": False, **options}
         return download("fitzpatrick17k", tmp_path / "set", **settings)
 
     return run
 
 
-def item(server: Server, path: str, file: str = "", **more: str) -> Item:
-    return Item(f"{server.root}/{path}", file or f"images/{path.replace('/', '-')}", **more)
+def item(server: Server, path: str, file: str = "", **more: str) -> RemoteFile:
+    return RemoteFile(f"{server.root}/{path}", file or f"images/{path.replace('/', '-')}", **more)
 
 
 def only_loss(summary: Summary) -> tuple[str, str, str]:
@@ -159,19 +159,19 @@ def test_the_server_is_told_who_asks_and_whom_to_write_to(server: Server, fetch:
 
 
 def test_no_more_connections_at_once_than_promised(server: Server, fetch: Fetch) -> None:
-    at_once, highest, lock = 0, 0, threading.Lock()
+    chunk_size, highest, lock = 0, 0, threading.Lock()
     serve = server.finish_request
 
     def counted(*given: object) -> None:
-        nonlocal at_once, highest
+        nonlocal chunk_size, highest
         with lock:
-            at_once += 1
-            highest = max(highest, at_once)
+            chunk_size += 1
+            highest = max(highest, chunk_size)
         try:
             serve(*given)  # type: ignore[arg-type]
         finally:
             with lock:
-                at_once -= 1
+                chunk_size -= 1
 
     server.finish_request = counted  # type: ignore[method-assign]
     server.slowness = 0.01
@@ -278,7 +278,7 @@ def test_a_server_that_is_down_is_given_up_for_this_run(server: Server, fetch: F
     gone = Server()
     root = gone.root
     gone.server_close()
-    items = [Item(f"{root}/photo/{n}.jpg", f"images/{n}.jpg") for n in range(60)]
+    items = [RemoteFile(f"{root}/photo/{n}.jpg", f"images/{n}.jpg") for n in range(60)]
     before = time.monotonic()
     summary = fetch([*items, item(server, "photo/1.jpg")])
     assert (summary.done, summary.failed, summary.dead) == (1, 60, 0)
@@ -317,7 +317,7 @@ def test_a_name_that_leads_astray_is_refused_before_anything_is_asked(
     server: Server, fetch: Fetch, tmp_path: Path, name: str
 ) -> None:
     before = set(tmp_path.rglob("*"))
-    summary = fetch([Item(f"{server.root}/photo/1.jpg", name)])
+    summary = fetch([RemoteFile(f"{server.root}/photo/1.jpg", name)])
     assert only_loss(summary)[:2] == ("dead", "refused_name")
     assert not server.asked
     assert not [path for path in set(tmp_path.rglob("*")) - before if path.suffix == ".jpg"]
@@ -328,7 +328,7 @@ def test_a_link_out_of_the_folder_is_not_written_through(tmp_path: Path) -> None
     root.mkdir()
     outside.mkdir()
     (root / "images").symlink_to(outside)
-    with pytest.raises(LostError, match="refused_name"):
+    with pytest.raises(PermanentError, match="refused_name"):
         place_below(root, "images/x.jpg")
 
 
@@ -337,7 +337,7 @@ def test_a_link_out_of_the_folder_is_not_written_through(tmp_path: Path) -> None
     ["", "ftp://127.0.0.1/x.jpg", "file:///etc/passwd", "http://", "http://user:pw@127.0.0.1/x"],
 )
 def test_a_link_that_is_no_web_link_is_dead(fetch: Fetch, link: str) -> None:
-    status, code, _ = only_loss(fetch([Item(link, "images/x.jpg")]))
+    status, code, _ = only_loss(fetch([RemoteFile(link, "images/x.jpg")]))
     assert status == "dead"
     assert code in ("bad_link", "no_link")
 
@@ -373,7 +373,8 @@ def test_without_leave_this_machine_is_not_asked_in_any_spelling(
     port = server.server_address[1]
     names = ["127.0.0.1", "localhost", "2130706433", "0x7f000001", "[::1]", "[::ffff:127.0.0.1]"]
     items = [
-        Item(f"http://{name}:{port}/photo/{n}.jpg", f"{n}.jpg") for n, name in enumerate(names)
+        RemoteFile(f"http://{name}:{port}/photo/{n}.jpg", f"{n}.jpg")
+        for n, name in enumerate(names)
     ]
     summary = fetch(items, allowed=frozenset())
     assert summary.done == 0
@@ -444,14 +445,14 @@ _CHILD = """
     import sys
     from pathlib import Path
     from calcinosis.data.download import run
-    from calcinosis.data.download.fetch import Manners
-    from calcinosis.data.download.remote_files import Item, Plan
+    from calcinosis.data.download.fetch import FetchPolicy
+    from calcinosis.data.download.remote_files import RemoteFile, FileList
 
     root, folder, count = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
-    items = [Item(f"{root}/photo/{n}.jpg", f"images/{n}.jpg") for n in range(count)]
-    plan = Plan((), lambda *_: iter(items), robots=False, usual_bytes=1000)
-    run.plan_for = lambda *_, **__: plan
-    manners = Manners(connections=3, first_wait=0.01, timeout=5)
+    items = [RemoteFile(f"{root}/photo/{n}.jpg", f"images/{n}.jpg") for n in range(count)]
+    plan = FileList((), lambda *_: iter(items), robots=False, usual_bytes=1000)
+    run.sources_for = lambda *_, **__: plan
+    manners = FetchPolicy(connections=3, first_wait=0.01, timeout=5)
     run.download(
         "fitzpatrick17k", folder, manners=manners, allowed=frozenset({"127.0.0.1"}),
         show_progress=False,

@@ -28,19 +28,19 @@ def test_wilson_refuses_what_is_no_share(successes, trials):
 
 def test_groups_are_drawn_whole_and_the_chunking_changes_nothing():
     group = ["a", "b", "a", "c", "b", "a"]
-    at_once = next(group_resamples(group, resamples=7, seed=3, at_once=7))
-    in_parts = np.hstack(list(group_resamples(group, resamples=7, seed=3, at_once=3)))
-    np.testing.assert_array_equal(at_once, in_parts)
-    np.testing.assert_array_equal(at_once[0], at_once[2])
-    np.testing.assert_array_equal(at_once[0], at_once[5])
-    np.testing.assert_array_equal(at_once[[0, 1, 3]].sum(axis=0), 3)
+    chunk_size = next(group_resamples(group, resamples=7, seed=3, chunk_size=7))
+    in_parts = np.hstack(list(group_resamples(group, resamples=7, seed=3, chunk_size=3)))
+    np.testing.assert_array_equal(chunk_size, in_parts)
+    np.testing.assert_array_equal(chunk_size[0], chunk_size[2])
+    np.testing.assert_array_equal(chunk_size[0], chunk_size[5])
+    np.testing.assert_array_equal(chunk_size[[0, 1, 3]].sum(axis=0), 3)
 
 
 def test_grouped_photos_give_a_wider_interval_than_single_ones():
     value = np.repeat(np.random.default_rng(0).random(20), 10)
 
     def width(group):
-        weights = next(group_resamples(group, resamples=500, seed=0, at_once=500))
+        weights = next(group_resamples(group, resamples=500, seed=0, chunk_size=500))
         low, high = percentile_interval(value @ weights / weights.sum(axis=0))
         return high - low
 

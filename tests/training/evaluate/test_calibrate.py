@@ -5,7 +5,11 @@ import math
 import numpy as np
 import pytest
 from calcinosis.common.errors import TrainingError
-from calcinosis.training.evaluate.calibrate import fit_blend, fit_calibration, fit_conformal
+from calcinosis.training.evaluate.calibrate import (
+    fit_calibration,
+    fit_conformal,
+    fit_stacking_weights,
+)
 
 
 def draw_logits(n: int, seed: int = 0, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -70,7 +74,7 @@ def test_new_photos_are_covered_as_often_as_stated() -> None:
 def test_the_blend_trusts_the_better_head() -> None:
     logits, labels = draw_logits(4000)
     noise = np.random.default_rng(9).normal(0, 2, logits.shape)
-    blend = fit_blend(np.stack([logits, noise], axis=1), labels)
+    blend = fit_stacking_weights(np.stack([logits, noise], axis=1), labels)
     assert (blend.weights[0] > 5 * np.abs(blend.weights[1])).all()
 
 
@@ -80,7 +84,7 @@ def test_each_condition_trusts_the_head_that_knows_it() -> None:
     noise = np.random.default_rng(9).normal(0, 2, (2, len(labels)))
     first, second = logits.copy(), logits.copy()
     first[:, 1], second[:, 0] = noise
-    weights = fit_blend(np.stack([first, second], axis=1), labels).weights
+    weights = fit_stacking_weights(np.stack([first, second], axis=1), labels).weights
     assert weights[0, 0] > 2 * weights[1, 0]
     assert weights[1, 1] > 2 * weights[0, 1]
 
@@ -91,13 +95,16 @@ def test_how_a_head_counts_moves_no_blend() -> None:
     photos = np.random.default_rng(3).normal(size=(600, 1))
     heads = np.stack([logits, logits[::-1]], axis=1)
     moved = np.stack([40 * logits + [3.0, -1.0, 5.0] + photos, logits[::-1]], axis=1)
-    before, after = fit_blend(heads, labels)(heads), fit_blend(moved, labels)(moved)
+    before, after = (
+        fit_stacking_weights(heads, labels)(heads),
+        fit_stacking_weights(moved, labels)(moved),
+    )
     assert after == pytest.approx(before, abs=2e-3)
 
 
 def test_a_single_head_keeps_its_order() -> None:
     logits, labels = draw_logits(200)
-    mixed = fit_blend(logits[:, None], labels)(logits[:, None])
+    mixed = fit_stacking_weights(logits[:, None], labels)(logits[:, None])
     margins = logits - logits[:, -1:]
     for condition in range(2):
         order = np.argsort(margins[:, condition])
@@ -108,5 +115,5 @@ def test_a_single_head_keeps_its_order() -> None:
 def test_without_the_last_label_there_is_no_blend() -> None:
     logits, labels = draw_logits(60)
     with pytest.raises(TrainingError) as caught:
-        fit_blend(logits[labels != 2][:, None], labels[labels != 2])
+        fit_stacking_weights(logits[labels != 2][:, None], labels[labels != 2])
     assert caught.value.code == "label_without_photos"

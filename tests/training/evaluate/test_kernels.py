@@ -89,7 +89,7 @@ def test_equal_mass_bins_keep_ties_together_and_follow_weights():
 
 
 def slow_curve(confidence, loss, w):
-    """Coverage and risk at each distinct confidence, surest first."""
+    """Coverage and risk at each distinct confidence, most_confident first."""
     points = []
     for threshold in sorted(set(confidence), reverse=True):
         kept = (confidence >= threshold) & (w > 0)
@@ -139,7 +139,7 @@ def test_risk_at_keeps_the_smallest_sufficient_share(drawn):
     def slow(w):
         return next(r for c, r in slow_curve(confidence, wrong, w) if c >= 0.8 - 1e-9)
 
-    result = measures.risk_at(0.8, confidence, wrong, weights)
+    result = measures.selective_risk(0.8, confidence, wrong, weights)
     np.testing.assert_allclose(result, per_column(weights, slow))
 
 

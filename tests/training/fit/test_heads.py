@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 from calcinosis.training.fit.heads import (
-    fit_discriminant,
     fit_distilled,
-    fit_foretelling,
+    fit_lda,
     fit_logistic,
+    fit_ridge,
 )
 from sklearn.linear_model import LogisticRegression, Ridge
 from sklearn.pipeline import make_pipeline
@@ -37,7 +37,7 @@ def test_logistic_equals_a_pipeline_of_scikit_learn() -> None:
 def test_discriminant_equals_its_formula() -> None:
     """Place by place: each label's covariance with an equal part, shrunk, and the distance to its mean."""
     features, labels = draw_features()
-    head = fit_discriminant(features, labels, COUNT, 0.3)
+    head = fit_lda(features, labels, COUNT, 0.3)
     covariance = np.zeros((12, 12))
     for label in range(COUNT):
         own = np.cov(features[labels == label].T, bias=True)
@@ -61,8 +61,8 @@ def test_distilled_equals_its_two_steps() -> None:
     head = fit_distilled(features, labels, COUNT, taught, ridge=0.5, strength=0.1)
     x = StandardScaler().fit_transform(features)
     ridge = Ridge(alpha=0.5 * (x**2).sum() / len(x), fit_intercept=False)
-    foretold = ridge.fit(x, StandardScaler().fit_transform(taught)).predict(x)
-    wanted = fit_logistic(foretold.astype(np.float32), labels, COUNT, 0.1).logits(foretold)
+    predicted = ridge.fit(x, StandardScaler().fit_transform(taught)).predict(x)
+    wanted = fit_logistic(predicted.astype(np.float32), labels, COUNT, 0.1).logits(predicted)
     assert head.logits(features) == pytest.approx(wanted, abs=1e-2)
 
 
@@ -70,7 +70,7 @@ def test_distilled_equals_its_two_steps() -> None:
 def test_foretelling_equals_ridge_with_more_features_than_photos_and_with_fewer(count: int) -> None:
     features = draw_features(width=40)[0][:count]
     taught = np.random.default_rng(3).normal(size=(count, 5)).astype(np.float32)
-    found = fit_foretelling(features, taught, ridge=0.5).logits(features)
+    found = fit_ridge(features, taught, ridge=0.5).logits(features)
     x = StandardScaler().fit_transform(features).astype(np.float64)
     ridge = Ridge(alpha=0.5 * (x**2).sum() / len(x), fit_intercept=False)
     assert found == pytest.approx(ridge.fit(x, taught).predict(x), abs=1e-4)
@@ -95,7 +95,7 @@ def test_a_teacher_who_knows_makes_up_for_photographs() -> None:
     assert right(head.logits(new)) > right(plain.logits(new)) + 0.1
 
 
-@pytest.mark.parametrize("fit", [fit_logistic, fit_discriminant])
+@pytest.mark.parametrize("fit", [fit_logistic, fit_lda])
 @pytest.mark.parametrize("known", [[0, 3], [1, 2, 3]])
 def test_a_label_without_photos_weighs_nothing(fit: object, known: list[int]) -> None:
     features, labels = draw_features()

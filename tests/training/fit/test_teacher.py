@@ -37,8 +37,8 @@ def test_embeddings_are_of_length_one_and_asked_for_once(
 ) -> None:
     rows, session = draw_set(tmp_path)[:7], Session()
     monkeypatch.setattr(teacher, "_open_teacher", lambda: session)
-    first = teacher.ask_teacher(rows, tmp_path, tmp_path / "cache")
-    second = teacher.ask_teacher(rows, tmp_path, tmp_path / "cache")
+    first = teacher.embed_photos(rows, tmp_path, tmp_path / "cache")
+    second = teacher.embed_photos(rows, tmp_path, tmp_path / "cache")
     assert first.shape == (7, 512)
     assert np.linalg.norm(first, axis=1) == pytest.approx(np.ones(7), abs=1e-5)
     assert np.array_equal(first, second)
@@ -51,9 +51,9 @@ def test_an_interrupted_teacher_goes_on(tmp_path: Path, monkeypatch: pytest.Monk
     tired, fresh = Session(patience=5), Session()
     monkeypatch.setattr(teacher, "_open_teacher", lambda: tired)
     with pytest.raises(KeyboardInterrupt):
-        teacher.ask_teacher(rows, tmp_path, tmp_path / "cache")
+        teacher.embed_photos(rows, tmp_path, tmp_path / "cache")
     monkeypatch.setattr(teacher, "_open_teacher", lambda: fresh)
-    found = teacher.ask_teacher(rows, tmp_path, tmp_path / "cache")
+    found = teacher.embed_photos(rows, tmp_path, tmp_path / "cache")
     assert fresh.asked == 3  # four were kept
     inputs = np.asarray(teacher._PREPROCESSING(open_photo(tmp_path / rows[1].file)))
     means = np.tile(inputs.mean(axis=(1, 2)), 171)[:512]

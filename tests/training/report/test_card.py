@@ -6,7 +6,7 @@ import re
 import pytest
 from calcinosis.training.evaluate.metrics.registry import compute_metrics, find_figure
 from calcinosis.training.report.card import write_card
-from calcinosis.training.report.formatting import say_figure
+from calcinosis.training.report.formatting import format_estimate
 from calcinosis.training.robustness.counterfactual import leave_one_source_out, watermark_effect
 from huggingface_hub import ModelCard
 
@@ -68,7 +68,7 @@ def test_it_names_the_command_the_figures_and_the_terms(card, metrics):
     text = card.text
     assert META["training"]["command"] in text
     for name in ("ece", "auroc.milium", "auroc_lookalike.gouty_tophus", "selective.augrc"):
-        assert say_figure(find_figure(metrics, name)) in text
+        assert format_estimate(find_figure(metrics, name)) in text
     for words in (
         "CC BY-NC-ND 3.0 NZ",
         "no open licence",
@@ -126,7 +126,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     }
     write_card(META, json.loads(json.dumps(more)), tmp_path / "README.md")
     text = (tmp_path / "README.md").read_text()
-    assert say_figure(effect["mean_change"]) in text
+    assert format_estimate(effect["mean_change"]) in text
     assert "No other source shows milium." in text
     assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
     assert "taken for one condition 2." in text

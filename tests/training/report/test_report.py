@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from calcinosis.training.evaluate.metrics.registry import compute_metrics
-from calcinosis.training.report.formatting import say_figure
+from calcinosis.training.report.formatting import format_estimate
 from calcinosis.training.report.sections import write_report
 
 from tests.training.tables import drawn_table
@@ -83,10 +83,10 @@ def test_every_plot_has_a_description_and_its_numbers_stand_in_a_table(report):
     for name in ("auroc", "average_precision", "sensitivity", "specificity"):
         for label in metrics["labels"]:
             figure = metrics[name][label]
-            said = say_figure(figure, percent=name in ("sensitivity", "specificity"))
+            said = format_estimate(figure, percent=name in ("sensitivity", "specificity"))
             assert said in page.text.replace("\xa0", " ")
     for name in ("ece", "brier"):
-        assert say_figure(metrics[name]) in page.text.replace("\xa0", " ")
+        assert format_estimate(metrics[name]) in page.text.replace("\xa0", " ")
 
 
 def test_references_inside_a_drawing_stay_inside_it(report):
@@ -134,9 +134,9 @@ def test_a_table_without_some_labels_still_gives_a_report(tmp_path, labels_prese
 
 def test_a_figure_is_said_with_its_interval_or_its_reason():
     whole = {"value": 0.951, "low": 0.88, "high": 0.985, "n": 40}
-    assert say_figure(whole) == "0.951 (0.880 to 0.985)"
-    assert say_figure(whole, percent=True) == "95.1% (88.0% to 98.5%)"
+    assert format_estimate(whole) == "0.951 (0.880 to 0.985)"
+    assert format_estimate(whole, percent=True) == "95.1% (88.0% to 98.5%)"
     bare = {"value": 1.0, "low": None, "high": None, "n": 3, "reason": "one patient"}
-    assert say_figure(bare) == "1.000 (no interval: one patient)"
-    assert say_figure(bare | {"value": None}) == "not measurable: one patient"
-    assert say_figure(None) == "not measured"
+    assert format_estimate(bare) == "1.000 (no interval: one patient)"
+    assert format_estimate(bare | {"value": None}) == "not measurable: one patient"
+    assert format_estimate(None) == "not measured"

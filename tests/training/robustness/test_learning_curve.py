@@ -9,14 +9,14 @@ import pytest
 from calcinosis.model.labels import LABELS
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.metrics.registry import find_figure
-from calcinosis.training.fit.prepare import Study
+from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.robustness.learning_curve import REPEATS, SHARES, some_groups
 
 from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
 
 
 @pytest.fixture(scope="module")
-def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, Any], Path]:
+def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, dict[str, Any], Path]:
     root, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
     rows = draw_set(root)
     study, _, metrics = cross_validate(
@@ -26,7 +26,9 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Study, dict[str, A
     return study, metrics, out
 
 
-def test_a_point_for_each_share_and_one_for_all(judged: tuple[Study, dict[str, Any], Path]) -> None:
+def test_a_point_for_each_share_and_one_for_all(
+    judged: tuple[PreparedData, dict[str, Any], Path],
+) -> None:
     _, metrics, out = judged
     curve = metrics["learning_curve"]
     assert [point["share"] for point in curve] == [*SHARES, 1.0]
@@ -43,7 +45,7 @@ def test_a_point_for_each_share_and_one_for_all(judged: tuple[Study, dict[str, A
 
 
 def test_the_last_point_is_the_cross_validation_itself(
-    judged: tuple[Study, dict[str, Any], Path],
+    judged: tuple[PreparedData, dict[str, Any], Path],
 ) -> None:
     _, metrics, _ = judged
     for name in LABELS[:-1]:
@@ -54,7 +56,7 @@ def test_the_last_point_is_the_cross_validation_itself(
 
 
 def test_groups_stay_whole_and_every_fold_keeps_every_label(
-    judged: tuple[Study, dict[str, Any], Path],
+    judged: tuple[PreparedData, dict[str, Any], Path],
 ) -> None:
     study, _, _ = judged
     labels, groups = study.targets.labels, np.array([row.group for row in study.rows])

@@ -59,7 +59,7 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
         assert 0 <= block["suggestive"] <= block["n"]
     card = (out / "README.md").read_text()
     assert "Conditions it had never learnt: refused" in card
-    assert load_config(out).familiarity is not None
+    assert load_config(out).ood is not None
 
 
 def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:

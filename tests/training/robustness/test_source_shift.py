@@ -101,19 +101,24 @@ def test_heads_that_saw_marks_change_are_moved_less(
     marked = np.array([n for n, row in enumerate(rows) if row.source == "atlas"])
     unmarked = np.array([n for n, row in enumerate(rows) if row.source == "clinic"])
     changes = {}
-    for change_marks in (False, True):
+    for watermark_augmentation in (False, True):
         metrics = judge(
-            confounded, tmp_path / str(change_marks), method="probe", change_marks=change_marks
+            confounded,
+            tmp_path / str(watermark_augmentation),
+            method="probe",
+            watermark_augmentation=watermark_augmentation,
         )
-        changes[change_marks] = metrics["watermark"]["masked"]["mean_absolute_change"]["value"]
+        changes[watermark_augmentation] = metrics["watermark"]["masked"]["mean_absolute_change"][
+            "value"
+        ]
     assert changes[True] < changes[False]
-    recipe = tiny_recipe(method="probe", change_marks=True)
+    recipe = tiny_recipe(method="probe", watermark_augmentation=True)
     study = prepare(rows, root, recipe, root / "cache", quiet)
     pasted, masked = study.changed
     assert sorted(pasted.numbers) == sorted(unmarked)
     assert sorted(masked.numbers) == sorted(marked)
     for one in study.changed:
-        assert one.features.shape == (len(one.numbers), study.start.start_width)
+        assert one.features.shape == (len(one.numbers), study.start.pretrained_width)
         assert np.abs(one.features - study.features[one.numbers]).max() > 0.01
 
 

@@ -348,7 +348,7 @@ def mean_set_size_prior(sample: Sample) -> Iterator[Figure]:
 
 @family("selective.aurc")
 def aurc(sample: Sample) -> Iterator[Figure]:
-    """Area under the risk-coverage curve, surest photos first by the highest probability."""
+    """Area under the risk-coverage curve, most_confident photos first by the highest probability."""
     area = measures.area_under_risk_coverage(sample.confidence, ~sample.correct, sample.weights)
     yield Figure((), area, len(sample))
 
@@ -362,8 +362,8 @@ def augrc(sample: Sample) -> Iterator[Figure]:
 
 @family("selective.risk_at_80")
 def risk_at_80(sample: Sample) -> Iterator[Figure]:
-    """Share of wrong labels among the surest 80 % of photos."""
-    risk = measures.risk_at(COVERAGE, sample.confidence, ~sample.correct, sample.weights)
+    """Share of wrong labels among the most_confident 80 % of photos."""
+    risk = measures.selective_risk(COVERAGE, sample.confidence, ~sample.correct, sample.weights)
     yield Figure((), risk, len(sample), groups=_accepted_groups(sample), share=True)
 
 
@@ -380,7 +380,7 @@ def three_way_risk_at_80(sample: Sample) -> Iterator[Figure]:
         yield Figure((), np.full(sample.weights.shape[1], np.nan), 0, reason=reason)
         return
     wrong = p.argmax(axis=1) != targets.predictions.label
-    risk = measures.risk_at(COVERAGE, p.max(axis=1), wrong, targets.weights)
+    risk = measures.selective_risk(COVERAGE, p.max(axis=1), wrong, targets.weights)
     yield Figure((), risk, len(targets), groups=_accepted_groups(targets), share=True)
 
 
@@ -558,9 +558,9 @@ def _all_weightings(
     own = Sample(predictions, np.ones((len(predictions), 1)), prior)
     figures = {path: list(FAMILIES[path](own)) for path in chosen}
     parts = {path: [[figure.values] for figure in figures[path]] for path in chosen}
-    at_once = max(1, _CELLS_AT_ONCE // len(predictions))
+    chunk_size = max(1, _CELLS_AT_ONCE // len(predictions))
     for weights in group_resamples(
-        predictions.group, resamples=resamples, seed=seed, at_once=at_once
+        predictions.group, resamples=resamples, seed=seed, chunk_size=chunk_size
     ):
         sample = Sample(predictions, weights, prior)
         for path in chosen:
