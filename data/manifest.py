@@ -19,8 +19,19 @@ OTHER: Final = "other"
 """The background label, which every label set of a manifest may hold."""
 
 REQUIRED: Final = ("file", "label", "source", "group")
-OPTIONAL: Final = ("source_label", "kind", "skin_tone", "licence", "url", "sha256", "fold")
+OPTIONAL: Final = (
+    "source_label",
+    "kind",
+    "body_site",
+    "skin_tone",
+    "licence",
+    "url",
+    "sha256",
+    "fold",
+)
 KINDS: Final = ("target", "lookalike", "distant")
+BODY_SITES: Final = ("acral_hand", "acral_foot", "ear", "elbow_knee", "face", "trunk", "other")
+"""Where on the body; what each word means stands in `curated/body_site_rules.toml`."""
 
 _DELIMITERS: Final = ",;\t"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
@@ -38,6 +49,7 @@ class Row:
         group: photos of one patient or one picture share it and are never split.
         source_label: what the source calls the photo's condition.
         kind: `target`, `lookalike`, `distant`, or empty where nobody has said.
+        body_site: one of `BODY_SITES`, or empty where nobody has said.
         skin_tone: with its scale, such as `fitzpatrick:4`.
         licence: the licence's name.
         url: where the photo was published.
@@ -52,6 +64,7 @@ class Row:
     group: str
     source_label: str = ""
     kind: str = ""
+    body_site: str = ""
     skin_tone: str = ""
     licence: str = ""
     url: str = ""
@@ -422,6 +435,13 @@ def _row(values: dict[str, str], labels: frozenset[str], path: Path, place: str)
             "kind",
             f"{kind!r} does not go with the label {known['label']!r}; "
             f"'target' is for the conditions, 'lookalike' and 'distant' are for {OTHER!r}",
+        )
+    if known["body_site"] and known["body_site"] not in BODY_SITES:
+        raise fault(
+            "unknown_body_site",
+            "body_site",
+            f"{known['body_site']!r} is no body site; use one of {', '.join(BODY_SITES)}, "
+            "or leave it empty",
         )
     digest = known.pop("sha256").lower()
     if digest and not _SHA256.fullmatch(digest):

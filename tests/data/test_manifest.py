@@ -106,6 +106,7 @@ def test_the_row_named_is_the_row_of_the_spreadsheet(manifest):
         ("file,label,source,group,kind\na.jpg,milium,c,p,near\n", "unknown_kind", "lookalike"),
         ("file,label,source,group,kind\na.jpg,other,c,p,target\n", "kind_against_label", "kind"),
         ("file,label,source,group,sha256\na.jpg,other,c,p,12\n", "not_a_digest", "64"),
+        ("file,label,source,group,body_site\na.jpg,other,c,p,nose\n", "unknown_body_site", "face"),
     ],
 )
 def test_a_fault_is_named_with_its_place_and_cure(manifest, content, code, says):
@@ -128,6 +129,16 @@ def test_two_spellings_of_one_accent_are_one_file(manifest):
 def test_folds_that_pandas_made_fractional(manifest):
     path = manifest("file,label,source,group,fold\na.jpg,milium,c,p,3.0\nb.jpg,milium,c,q,\n")
     assert [row.fold for row in read_manifest(path, labels=LABELS)] == [3, None]
+
+
+def test_body_sites_and_licences_are_known_columns(manifest, tmp_path):
+    path = manifest(
+        "file,label,source,group,body_site,licence\na.jpg,milium,c,p,face,CC0\nb.jpg,other,c,q,,\n"
+    )
+    rows = read_manifest(path, labels=LABELS)
+    assert [(row.body_site, row.licence) for row in rows] == [("face", "CC0"), ("", "")]
+    write_manifest(rows, tmp_path / "again.csv")
+    assert read_manifest(tmp_path / "again.csv", labels=LABELS) == rows
 
 
 def test_a_hundred_thousand_rows_take_seconds(manifest):
