@@ -1,1 +1,1 @@
-"""The ground floor, on which every room stands: errors, files, progress."""
+"""The ground floor, on which every room stands: errors, files, caches, progress, shared options."""

@@ -44,5 +44,9 @@ class TrainingError(CalcinosisError):
     """A training that cannot start or go on."""
 
 
+class PredictionsError(CalcinosisError):
+    """A predictions table that contradicts itself or cannot be read."""
+
+
 class BulkError(CalcinosisError):
     """A large run that cannot begin or go on."""

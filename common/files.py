@@ -1,18 +1,21 @@
-"""What a training writes: whole or not at all, and with a plain word when the disk is full."""
+"""Files that are written whole or not at all, their digests, and one plain word for a full disk."""
 
 import errno
+import hashlib
 import json
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-import torch
 from calcinosis.common.errors import TrainingError
-from safetensors import SafetensorError
-from safetensors.torch import save
+
+PARTIAL_SUFFIX: Final = ".partial"
+"""How the name of a file ends that is being written; one that is left was left by a kill."""
 
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
+_CHUNK: Final = 1024 * 1024
 
 
 @contextmanager
@@ -24,8 +27,8 @@ def disk_full_error(folder: Path) -> Iterator[None]:
     """
     try:
         yield
-    except (OSError, SafetensorError) as error:
-        # safetensors writes in Rust and keeps the number in its text alone.
+    except Exception as error:
+        # Writers in Rust (safetensors, Arrow) raise errors of their own and keep the number in the text alone.
         numbers = [f"os error {number}" in str(error) for number in _FULL]
         if getattr(error, "errno", None) not in _FULL and not any(numbers):
             raise
@@ -36,24 +39,46 @@ def disk_full_error(folder: Path) -> Iterator[None]:
         ) from None
 
 
-def atomic_write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all; the one that was there stays until the new one is whole."""
+@contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """A path beside `path` to write to; it gets the name at the end, and is removed where writing fails.
+
+    For libraries that write files themselves. Several writers of one file do not disturb each other: the
+    last one to finish wins. The path ends in `PARTIAL_SUFFIX`, so a library that picks the format by a
+    file's ending has to be told the format.
+
+    Examples:
+        >>> with atomic_path(Path("table.parquet")) as partial:  # doctest: +SKIP
+        ...     pyarrow.parquet.write_table(table, partial)
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
+    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
     try:
-        partial.write_bytes(content)
+        yield partial
         partial.replace(path)
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)  # half a file would only take up space
         raise
 
 
+def atomic_write(path: Path, content: bytes | str) -> None:
+    """Write a file whole or not at all; the one that was there stays until the new one is whole.
+
+    Text is written in UTF-8, with its line ends as they are.
+    """
+    with atomic_path(path) as partial:
+        partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
 def write_json(path: Path, content: Any) -> None:
-    """The same for what goes into JSON."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    atomic_write(path, text.encode())
+    """Write what goes into JSON, indented, whole or not at all."""
+    atomic_write(path, json.dumps(content, indent=2, ensure_ascii=False) + "\n")
 
 
-def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
-    """The same for tensors, in safetensors."""
-    atomic_write(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
+def file_digest(path: Path, algorithm: str = "sha256") -> str:
+    """The digest of a file's content in hexadecimal; the file is read in pieces, however large it is."""
+    total = hashlib.new(algorithm)
+    with path.open("rb") as file:
+        while piece := file.read(_CHUNK):
+            total.update(piece)
+    return total.hexdigest()

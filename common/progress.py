@@ -1,6 +1,8 @@
-"""Progress bars, on the error stream, so that figures can be piped."""
+"""How far a long run is: a bar where somebody looks, lines in the log where nobody does."""
 
+import logging
 import os
+import time
 from collections.abc import Iterable, Iterator
 from typing import Final, TypeVar
 
@@ -9,20 +11,38 @@ from rich.console import Console
 
 Item = TypeVar("Item")
 
+LOG_EVERY: Final = 30.0
+"""Seconds between two lines of the log."""
+
 _CONSOLE: Final = Console(stderr=True)
+_log: Final = logging.getLogger(__name__)
+
+
+def is_rank_zero() -> bool:
+    """Whether this process is the one that speaks, of several that `torchrun` started."""
+    return os.environ.get("RANK", "0") == "0"
 
 
 def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Iterator[Item]:
-    """Hand the items on, under a bar that says what is being done and how long it will take.
+    """Hand the items on and say, on the error stream, how far they are.
+
+    On a terminal that is a bar; elsewhere a line through `logging`, at level INFO, with count, rate and
+    time left: after the first item that is finished `LOG_EVERY` seconds after the line before it.
 
     Args:
+        what: is being done, for the bar's label: "Reading the photographs".
         total: how many there are, with those that were done before.
         done: how many were done before.
     """
-    # Where nobody looks there is no bar; of several processes, one shows it.
-    if not _CONSOLE.is_terminal or os.environ.get("RANK", "0") != "0":
+    if not is_rank_zero():
         yield from items
-        return
+    elif _CONSOLE.is_terminal:
+        yield from _with_bar(items, what, total, done)
+    else:
+        yield from _with_lines(items, what, total, done)
+
+
+def _with_bar(items: Iterable[Item], what: str, total: int, done: int) -> Iterator[Item]:
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -36,3 +56,30 @@ def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Ite
         for item in items:
             yield item
             bar.advance(task)
+
+
+def _with_lines(items: Iterable[Item], what: str, total: int, done: int) -> Iterator[Item]:
+    began = said = time.monotonic()
+    for count, item in enumerate(items, 1):
+        yield item
+        now = time.monotonic()
+        if now - said >= LOG_EVERY:
+            said = now
+            _log.info("%s", progress_line(what, done + count, total, count / (now - began)))
+
+
+def progress_line(what: str, done: int, total: int, rate: float) -> str:
+    """How far something is, in words.
+
+    Args:
+        rate: of the items, a second.
+
+    Examples:
+        >>> progress_line("Reading the photographs", 320, 4436, 12.34)
+        'Reading the photographs: 320 of 4,436 (7 %), 12.3 a second, 5 min 34 s left'
+    """
+    minutes, seconds = divmod(round(max(total - done, 0) / rate), 60)
+    hours, minutes = divmod(minutes, 60)
+    left = f"{hours} h {minutes} min" if hours else f"{minutes} min {seconds} s"
+    share = 100 * done // max(total, 1)
+    return f"{what}: {done:,} of {total:,} ({share} %), {rate:.3g} a second, {left} left"

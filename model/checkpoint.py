@@ -9,6 +9,7 @@ from pathlib import Path
 
 import torch
 from calcinosis.common.errors import BackboneError, CheckpointError
+from calcinosis.common.files import atomic_write
 from calcinosis.model.backbones import build_backbone
 from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, CheckpointConfig, load_config
 from calcinosis.model.network import Network
@@ -45,15 +46,12 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
         ).contiguous()
         for name, tensor in _inference_state(network).items()
     }
-    partial = folder / f"{WEIGHTS}.partial"
-    partial.write_bytes(save(state))  # its `save_file` would keep the file from all other users
-    partial.replace(folder / WEIGHTS)
+    # Safetensors' own `save_file` would keep the file from all other users.
+    atomic_write(folder / WEIGHTS, save(state))
     text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
     # A list of numbers on one line: there may be a thousand.
     text = re.sub(r"\[[-+.,\de\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    partial = folder / f"{CONFIG}.partial"
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(folder / CONFIG)
+    atomic_write(folder / CONFIG, text)
 
 
 def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:

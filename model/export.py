@@ -16,6 +16,7 @@ from typing import Any, Final
 import numpy as np
 import torch
 from calcinosis.common.errors import CheckpointError
+from calcinosis.common.files import atomic_path
 from calcinosis.model.checkpoint import load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
 from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxBackend, digest
@@ -145,9 +146,7 @@ def _places(weights: Path) -> dict[str, Any]:
 
 def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) -> None:
     """Write a model under a partial name, compare its answers, and only then give it its name."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f"{out.name}.partial")
-    try:
+    with atomic_path(out) as partial:
         partial.write_bytes(model.SerializeToString())
         difference = _difference(OnnxBackend(partial), network, config)
         if not difference <= TOLERANCE:
@@ -156,9 +155,6 @@ def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) ->
                 f"ONNX Runtime and PyTorch differ by {difference:.2g}; keep to the checkpoint's folder",
                 name=str(out),
             )
-        partial.replace(out)
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _difference(engine: OnnxBackend, network: Network, config: CheckpointConfig) -> float:

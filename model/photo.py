@@ -5,33 +5,18 @@ embedded thumbnail survives.
 """
 
 import io
-import warnings
 from pathlib import Path
 from typing import Final
 
 import numpy as np
 from calcinosis.common.errors import PhotoError
+from calcinosis.common.pillow import PILLOW_ERRORS
 from calcinosis.model import heic
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 MAX_BYTES: Final = 30 * 1024 * 1024
 MAX_PIXELS: Final = 40_000_000
-
-# Pillow only warns of a picture between one and two times its own cap; here it is an error too.
-warnings.filterwarnings("error", category=Image.DecompressionBombWarning)
-
-# What Pillow's own fuzz test lets a decoder raise (Tests/oss-fuzz in its repository).
-_DECODER_ERRORS: Final = (
-    OSError,
-    SyntaxError,
-    MemoryError,
-    ValueError,
-    NotImplementedError,
-    OverflowError,
-    Image.DecompressionBombError,
-    Image.DecompressionBombWarning,
-)
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -93,7 +78,7 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
         raise _unidentified(content, name) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
-    except _DECODER_ERRORS:
+    except PILLOW_ERRORS:
         raise _damaged(name) from None
 
 

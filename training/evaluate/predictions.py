@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from calcinosis.common.errors import CalcinosisError
+from calcinosis.common.errors import PredictionsError
 from numpy.typing import NDArray
 
 SEPARATOR: Final = "|"
@@ -21,10 +21,6 @@ TEXT_FIELDS: Final = ("file", "group", "source", "source_label", "kind", "skin_t
 _COLUMNS_BEFORE: Final = ("file", "label", "group", "source", "kind", "fold")
 _COLUMNS_AFTER: Final = ("prediction_set", "outcome")
 _OPTIONAL_COLUMNS: Final = ("source_label", "skin_tone")
-
-
-class PredictionsError(CalcinosisError):
-    """A predictions table that contradicts itself or cannot be read."""
 
 
 @dataclass(frozen=True, eq=False)

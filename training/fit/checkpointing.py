@@ -4,10 +4,15 @@ import json
 from pathlib import Path
 
 import torch
-from calcinosis.common.files import write_json, write_tensors
-from safetensors.torch import load_file
+from calcinosis.common.files import atomic_write, write_json
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+
+def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Write tensors, in safetensors, whole or not at all."""
+    atomic_write(path, save({name: tensor.contiguous() for name, tensor in tensors.items()}))
 
 
 class State:
@@ -39,7 +44,7 @@ class State:
         # A copy of each: safetensors refuses tensors that share memory.
         write_tensors(path, {k: v.detach().cpu().clone() for k, v in tensors.items()})
         write_json(self.folder / "state.json", {"epoch": epoch, "tensors": path.name})
-        for old in self.folder.glob("state-*.safetensors*"):
+        for old in self.folder.glob("*state-*.safetensors*"):
             if old != path:
                 old.unlink()
 
