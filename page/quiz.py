@@ -8,8 +8,8 @@ from typing import Any, Final
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
-from calcinosis.model.words import words
 from calcinosis.page import sections as views
+from calcinosis.page.words import words
 from PIL import Image
 
 _TRIES: Final = 20  # photographs that may be broken in a row before the quiz gives up

@@ -7,8 +7,8 @@ from typing import Any
 
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.photo import MAX_BYTES, open_photo
-from calcinosis.model.words import languages
 from calcinosis.page.sections import MOST_PHOTOS
+from calcinosis.page.words import languages
 from PIL import Image
 
 

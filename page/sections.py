@@ -1,4 +1,4 @@
-"""The parts of the page as HTML, in the words of `model/words`; every value is escaped."""
+"""The parts of the page as HTML, in the words of `words/`; every value is escaped."""
 
 import base64
 import io
@@ -15,8 +15,9 @@ from calcinosis.model.heatmap import overlay, seen
 from calcinosis.model.labels import LABELS, conditions
 from calcinosis.model.photo import MAX_BYTES, MAX_PIXELS
 from calcinosis.model.quality import LEAST_SIDE
-from calcinosis.model.words import languages, words
+from calcinosis.model.words import all_sources
 from calcinosis.page.validation_stats import Figure
+from calcinosis.page.words import languages, words
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
@@ -40,9 +41,10 @@ def style() -> str:
     return (FOLDER / "static" / "page.css").read_text(encoding="utf-8")
 
 
-def script(name: str) -> str:
-    """One of the page's scripts."""
-    return (FOLDER / "static" / f"{name}.js").read_text(encoding="utf-8")
+def script(section: str) -> str | None:
+    """The script of a section, if it has one."""
+    file = FOLDER / "static" / f"{section}.js"
+    return file.read_text(encoding="utf-8") if file.exists() else None
 
 
 def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
@@ -70,7 +72,7 @@ def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """
     say = words(language, labels)
     known = [label for label in conditions(labels) if label in say.table["labels"]]
-    return _render("learn", language, say=say, conditions=known)
+    return _render("learn", language, say=say, conditions=known, sources=all_sources())
 
 
 def quiz(

@@ -79,25 +79,16 @@ class Answers:
             code = _code(error)
             return {"error": {"code": code, "message": views.problem_text(code, language)}}
 
-    def texts(self, language: str) -> tuple[str, ...]:
-        """Every part of the page in a language, without a finding."""
+    def sections(self, language: str) -> dict[str, str]:
+        """Every section of the page in a language by its name, in their order, without a finding."""
         labels = self.reader.config.labels
-        return (
-            views.header(language, labels),
-            views.frame(language),
-            views.waiting(language),
-            views.learn(language, labels),
-            *([self.quiz.start(language)] if self.quiz else []),
-        )
-
-    def translate(self, event: gr.EventData) -> tuple[str, ...]:
-        """The page in the language that a visitor chose."""
-        return self.texts(_language(event))
-
-    def greet(self, request: gr.Request) -> Any:
-        """The page in the language that a visitor's browser asks for."""
-        language = incoming.accepted_language(request.headers.get("accept-language", ""))
-        return gr.skip() if language == "en" else self.texts(language)
+        sections = {
+            "header": views.header(language, labels),
+            "frame": views.frame(language),
+            "finding": views.waiting(language),
+            "learn": views.learn(language, labels),
+        }
+        return sections | ({"quiz": self.quiz.start(language)} if self.quiz else {})
 
 
 def build_app(
@@ -119,19 +110,29 @@ def build_app(
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shared: dict[str, Any] = {"concurrency_limit": concurrency, "concurrency_id": "reading"}
     with gr.Blocks(title="calcinosis", analytics_enabled=False, fill_width=True) as app:
-        scripts = ("header", "frame", None, None, "quiz")
-        parts = [
-            gr.HTML(text, js_on_load=script and views.script(script), apply_default_css=False)
-            for text, script in zip(answers.texts("en"), scripts, strict=False)
-        ]
-        header, frame, finding = parts[:3]
-        frame.submit(answers.look, outputs=finding, **hidden, **shared).then(
-            None, inputs=finding, js=_ANSWERED, **hidden
+        parts = {
+            name: gr.HTML(text, js_on_load=views.script(name), apply_default_css=False)
+            for name, text in answers.sections("en").items()
+        }
+
+        def translate(event: gr.EventData) -> dict[gr.HTML, str]:
+            """The page in the language that a visitor chose."""
+            return {parts[name]: text for name, text in answers.sections(_language(event)).items()}
+
+        def greet(request: gr.Request) -> Any:
+            """The page in the language that a visitor's browser asks for."""
+            language = incoming.accepted_language(request.headers.get("accept-language", ""))
+            texts = {} if language == "en" else answers.sections(language)
+            return {parts[name]: text for name, text in texts.items()} or gr.skip()
+
+        parts["frame"].submit(answers.look, outputs=parts["finding"], **hidden, **shared).then(
+            None, inputs=parts["finding"], js=_ANSWERED, **hidden
         )
-        header.select(answers.translate, outputs=parts, **hidden)
-        app.load(answers.greet, outputs=parts, **hidden)
+        everything = [*parts.values()]
+        parts["header"].select(translate, outputs=everything, **hidden)
+        app.load(greet, outputs=everything, **hidden)
         if answers.quiz:
-            _add_quiz(parts[-1], answers.quiz, {**hidden, **shared})
+            _add_quiz(parts["quiz"], answers.quiz, {**hidden, **shared})
         gr.api(answers.finding_v1, api_name="finding_v1", **shared)
     app.queue(max_size=64, default_concurrency_limit=concurrency)
     return app

@@ -7,10 +7,10 @@ import pytest
 from calcinosis.cli.main import app
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
-from calcinosis.model.words import languages
 from calcinosis.page import sections as views
 from calcinosis.page import server as demo
 from calcinosis.page.validation_stats import read_validation_stats
+from calcinosis.page.words import languages
 from PIL import Image
 from typer.testing import CliRunner
 
@@ -103,7 +103,7 @@ def test_the_page_speaks_of_these_labels_alone(
     prior = reader.prior.tolist()
     record = answers.record
     shown = views.finding(finding, [photo], reader.config, prior, language, record)
-    page = "\n".join((*answers.texts(language), shown))
+    page = "\n".join((*answers.sections(language).values(), shown))
     for label in LABELS[:2]:
         assert label in page
     assert not [name for name in OURS if name in page.split("cc-compare")[0]]

@@ -1,12 +1,10 @@
-"""What the reader of a photo is told: one table of strings a language."""
+"""What the reader of a photo is told: one table of strings per language."""
 
 import tomllib
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
-
-from calcinosis.model.labels import LABELS
 
 _TABLES: Final = Path(__file__).parent
 
@@ -40,8 +38,8 @@ class Words:
         return known["settle"] if known else self("unknown_label.settle", label=self.label(label))
 
     def sources(self, names: Sequence[str]) -> list[dict[str, str]]:
-        """The sources of a statement, by their names in the table: number, text and address of each."""
-        known = self.table["sources"]["list"]
+        """The sources of a statement, by their names in `sources.toml`: number, text and address of each."""
+        known = all_sources()
         numbers = {name: str(number) for number, name in enumerate(known, 1)}
         return [{"number": numbers[name], **known[name]} for name in names]
 
@@ -65,20 +63,14 @@ def languages() -> tuple[str, ...]:
 
 
 @cache
-def words(language: str = "en", labels: tuple[str, ...] = LABELS) -> Words:
-    """The strings of a language, by its code; a ValueError names the codes there are.
+def all_sources() -> dict[str, dict[str, str]]:
+    """The text and the address of every source by its name, in the order of their numbers."""
+    return tomllib.loads((_TABLES.parent / "sources.toml").read_text(encoding="utf-8"))
 
-    What speaks of this project's conditions is said in general where the labels are somebody else's.
-    """
+
+@cache
+def words(language: str = "en") -> Words:
+    """The strings of a language, by its code; a ValueError names the codes there are."""
     if language not in languages():
         raise ValueError(f"no words in {language!r}; there are: {', '.join(languages())}")
-    table = tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8"))
-    return Words(table if labels == LABELS else _replaced(table, table["own_labels"]))
-
-
-def _replaced(table: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
-    changed = {
-        key: _replaced(table[key], value) if isinstance(value, dict) else value
-        for key, value in by.items()
-    }
-    return table | changed
+    return Words(tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8")))

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from calcinosis.model.labels import LABELS, conditions
-from calcinosis.model.words import languages, words
+from calcinosis.page.words import languages, words
 
 ROW_LABELS = conditions(LABELS)
 OTHERS = [code for code in languages() if code != "en"]

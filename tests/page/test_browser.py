@@ -17,8 +17,8 @@ from axe_playwright_python.sync_playwright import Axe
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import BOUNDS, find_quality_issue
-from calcinosis.model.words import words
 from calcinosis.page import server as demo
+from calcinosis.page.words import words
 from PIL import Image
 from playwright.sync_api import Page, Route
 

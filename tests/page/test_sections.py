@@ -9,10 +9,10 @@ import pytest
 from calcinosis.model.finding import OUTCOMES, Finding
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import QualityIssue
-from calcinosis.model.words import languages, words
 from calcinosis.page import sections as views
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import read_validation_stats
+from calcinosis.page.words import languages, words
 from PIL import Image
 
 from tests.drawings import draw

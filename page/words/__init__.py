@@ -1,0 +1,35 @@
+"""What the page says beside a finding: one table of strings per language, joined to that of `model/words`."""
+
+import tomllib
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
+
+from calcinosis.model.labels import LABELS
+from calcinosis.model.words import Words, languages
+from calcinosis.model.words import words as words_of_findings
+
+__all__ = ["Words", "languages", "words"]
+
+_TABLES: Final = Path(__file__).parent
+
+
+@cache
+def words(language: str = "en", labels: tuple[str, ...] = LABELS) -> Words:
+    """The strings of a language, by its code; a ValueError names the codes there are.
+
+    What speaks of this project's conditions is said in general where the labels are somebody else's.
+    """
+    ours = words_of_findings(language).table
+    table = tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8"))
+    if labels != LABELS:
+        table = _replaced(table, table["own_labels"])
+    return Words(ours | table)
+
+
+def _replaced(table: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
+    changed = {
+        key: _replaced(table[key], value) if isinstance(value, dict) else value
+        for key, value in by.items()
+    }
+    return table | changed
