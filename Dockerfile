@@ -1,7 +1,8 @@
 # The demo as an image: CPU only, not root, and content with a read-only file system (linted, not yet built):
 #   docker build -t calcinosis .
 #   docker run --rm --read-only --tmpfs /tmp --cap-drop ALL --security-opt no-new-privileges -p 127.0.0.1:7860:7860 calcinosis
-FROM python:3.12-slim
+# Python 3.11 is what the tests ran on.
+FROM python:3.11-slim
 
 ENV PYTHONDONTWRITEBYTECODE=1 \
     PYTHONUNBUFFERED=1 \
@@ -13,7 +14,9 @@ WORKDIR /srv/calcinosis
 COPY requirements.txt .
 RUN pip install --no-cache-dir --requirement requirements.txt \
     && useradd --system --no-create-home --uid 10001 calcinosis
-COPY app.py ./
+COPY app.py pyproject.toml ./
+COPY calcinosis/ calcinosis/
+COPY common/ common/
 COPY model/ model/
 COPY page/ page/
 USER 10001

@@ -9,7 +9,7 @@ BIN := $(VENV)/bin
 help: ## say what each target does
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
 
-demo: $(VENV)/.installed ## make the environment if need be and serve the demo on 127.0.0.1:7860
+demo: $(VENV)/.installed-demo ## make the environment if need be and serve the demo on 127.0.0.1:7860
 	@$(BIN)/calcinosis demo
 
 test: $(VENV)/.installed-dev ## make the environment with the development extra and run the tests
@@ -27,7 +27,7 @@ format: $(VENV)/.installed-dev ## let ruff put the code in order
 docs: $(VENV)/.installed-dev ## build the documentation into site/; a warning is an error
 	@NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet --strict
 
-figures: $(VENV)/.installed ## put the shipped checkpoint's figures into the README
+figures: $(VENV)/.installed-dev ## put the shipped checkpoint's figures into the README
 	@$(BIN)/python -m docs.figures
 
 picture: $(VENV)/.installed-dev ## take the README's picture of the page again; needs chromium
@@ -41,12 +41,13 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "calcinosis needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...")'
 	@$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: pyproject.toml | $(BIN)/python
-	@echo "Installing calcinosis (PyTorch is large: a few minutes the first time)"
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable .
+# One marker for each set of extras, so that `make demo` never waits for PyTorch.
+$(VENV)/.installed-demo: pyproject.toml | $(BIN)/python
+	@echo "Installing calcinosis with what the page needs (450 MB)"
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[demo]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml | $(BIN)/python
 	@echo "Installing calcinosis with the development extra (PyTorch is large: a few minutes the first time)"
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
-	@touch $@ $(VENV)/.installed
+	@touch $@ $(VENV)/.installed-demo

@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
+import calcinosis
 import numpy as np
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.data.synthetic import draw
@@ -35,7 +36,7 @@ from calcinosis.model.predictor import Predictor
 from PIL import Image
 
 PEER_START: Final = (
-    "import torch, timm; from model.checkpoint import load_checkpoint; load_checkpoint()"
+    "import torch, timm; from calcinosis.model.checkpoint import load_checkpoint; load_checkpoint()"
 )
 """What is done before a photo can be read by who takes PyTorch and timm."""
 
@@ -84,14 +85,13 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
 
 def export_apart(out: Path) -> None:
     """Export in another process, so that PyTorch is loaded here no earlier than its turn."""
-    command = "import sys; from pathlib import Path; from model.config import SHIPPED; "
-    command += "from model.export import export_onnx; export_onnx(SHIPPED, Path(sys.argv[1]))"
-    subprocess.run([sys.executable, "-c", command, str(out)], check=True, env=environment())  # noqa: S603
+    command = [sys.executable, "-m", "calcinosis", "export", "--out", str(out)]
+    subprocess.run(command, check=True, env=environment(), stderr=subprocess.DEVNULL)  # noqa: S603
 
 
 def environment() -> dict[str, str]:
-    """That of a program that finds the packages of this repository."""
-    return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])}
+    """That of a program that finds this package, where it is not installed either."""
+    return {**os.environ, "PYTHONPATH": str(Path(calcinosis.__file__).parents[1])}
 
 
 def gather(exported: Path, reader: Predictor) -> tuple[dict[str, Ask], list[str]]:

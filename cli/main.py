@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
 import typer
+from calcinosis.cli.extras import MissingExtraError, needs_extra
 from rich.console import Console
 from rich.markup import escape
 
@@ -75,6 +76,9 @@ def handle_errors(command: Callable[..., None]) -> Callable[..., None]:
 
         try:
             command(*args, **kwargs)
+        except MissingExtraError as error:
+            console.print(str(error), highlight=False, markup=False, soft_wrap=True)
+            raise typer.Exit(1) from None
         except (CalcinosisError, DataError) as error:
             print_error("calcinosis", str(error))
             raise typer.Exit(1) from None
@@ -101,6 +105,7 @@ def _report(line: str) -> None:
 
 @app.command()
 @handle_errors
+@needs_extra("train", "predict")
 def predict(
     photos: Annotated[
         list[Path] | None, typer.Argument(metavar="PHOTO...", help="Photographs.")
@@ -226,6 +231,7 @@ def _print_finding(path: Path, finding: Any) -> None:
 
 @app.command()
 @handle_errors
+@needs_extra("demo", "demo")
 def demo(
     port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 7860,
     checkpoint: Annotated[
@@ -255,6 +261,7 @@ def demo(
 
 @app.command()
 @handle_errors
+@needs_extra("data", "audit")
 def audit(
     manifest: ManifestOption,
     root: RootOption,
@@ -293,6 +300,7 @@ def audit(
 
 @app.command()
 @handle_errors
+@needs_extra("data", "split")
 def split(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option("--out", help="CSV to write.")],
@@ -335,6 +343,7 @@ def split(
 
 @app.command()
 @handle_errors
+@needs_extra("train", "train")
 def train(
     manifest: ManifestOption,
     root: RootOption,
@@ -399,6 +408,7 @@ def _draw_graph(checkpoint: Path) -> None:
 
 @app.command()
 @handle_errors
+@needs_extra("export", "export")
 def export(
     out: Annotated[
         Path | None, typer.Option("--out", help="File to write; for onnx alone.")
@@ -431,6 +441,7 @@ def export(
 
 @app.command()
 @handle_errors
+@needs_extra("train", "crossval")
 def crossval(
     manifest: ManifestOption,
     root: RootOption,
@@ -470,6 +481,7 @@ def crossval(
 
 @app.command()
 @handle_errors
+@needs_extra("train", "evaluate")
 def evaluate(
     manifest: ManifestOption,
     root: RootOption,
@@ -491,6 +503,7 @@ def evaluate(
 
 @app.command()
 @handle_errors
+@needs_extra("bench", "bench")
 def bench(
     photos: Annotated[
         Path | None, typer.Option(help="Folder of photographs; pictures are drawn unless given.")
@@ -504,6 +517,8 @@ def bench(
     """Measure how long a finding takes, beside the network alone and other ways to run it."""
     if (photos is None) != (manifest is None):
         raise typer.BadParameter("give --photos and --manifest together")
+    import timm  # noqa: F401 (what all is measured beside; missing, it is missed at once)
+    import torch  # noqa: F401
     from calcinosis.benchmarks.speed import main as measure
 
     measure(photos, manifest, count=count, repeats=repeats, starts=starts, out=out)
@@ -511,6 +526,7 @@ def bench(
 
 @sets.command("list")
 @handle_errors
+@needs_extra("data", "data list")
 def list_sets(
     name: Annotated[
         str | None, typer.Argument(metavar="[SET]", help="Say all that is known of this set.")
@@ -546,6 +562,7 @@ def _plainly(value: object) -> str:
 
 @sets.command("download")
 @handle_errors
+@needs_extra("data", "data download")
 def download_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
     to: Annotated[Path, typer.Option("--to", help="Folder to write to.")],
@@ -590,6 +607,7 @@ def download_set(
 
 @sets.command("build")
 @handle_errors
+@needs_extra("data", "data build")
 def build_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
     root: Annotated[Path, typer.Option("--root", help="Folder that holds the set's own files.")],
