@@ -27,7 +27,7 @@ class PartReader:
     def __call__(self, batch: dict[str, Any]) -> dict[str, list[int]]:
         told: dict[str, list[int]] = {"rows": [], "failed": []}
         for number in batch["part"]:
-            run = self._run.only(self._run.listing.slices[int(number)])
+            run = self._run.only(self._run.listing.chunks[int(number)])
             told["rows"].append(sum(run.read_with(self._crew)))
             told["failed"].append(run.failed)
         return told

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calcinosis.common.errors import CalcinosisError, DataError
-from calcinosis.data.manifest import fetch
+from calcinosis.data.manifest import open_source
 
 Record = dict[str, Any]
 """What is said of one photo: the columns of `bulk.table`."""
@@ -44,7 +44,7 @@ class Worker:
 
     def _read(self, row: int, file: str) -> Record:
         try:
-            finding = self._reader.read(fetch(self._root, file))
+            finding = self._reader.read(open_source(self._root, file))
         except (CalcinosisError, DataError) as error:
             return failure(row, file, error.code, error.message)
         except Exception as error:  # one photo of millions must not end the run

@@ -17,7 +17,7 @@ from calcinosis.bulk.table import (
 )
 from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError
-from calcinosis.data.manifest_index import Chunk, ManifestIndex, survey
+from calcinosis.data.manifest_index import Chunk, ManifestIndex, index_manifest
 
 InferenceBackend = Literal["here", "ray"]
 
@@ -115,7 +115,7 @@ def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_P
         raise BulkError(
             "missing_root", "is no folder; name the folder that holds the photos", str(job.root)
         )
-    listing = survey(manifest, rows_a_slice=rows_a_part)
+    listing = index_manifest(manifest, rows_per_chunk=rows_a_part)
     depends_on = {
         "manifest": listing.digest,
         "rows": listing.rows,
@@ -124,7 +124,7 @@ def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_P
         "prior": None if job.prior is None else list(job.prior),
     }
     check_claim(out, depends_on)
-    failed = {piece: failed_in(out, piece) for piece in listing.slices}
+    failed = {piece: failed_in(out, piece) for piece in listing.chunks}
     left = [piece for piece, number in failed.items() if number is None]
     done = listing.rows - sum(piece.rows for piece in left)
     return Run(listing, job, out, depends_on, left, done, sum(n for n in failed.values() if n))

@@ -6,7 +6,7 @@ from typing import Any
 
 import torch
 from calcinosis.common.errors import DataError
-from calcinosis.data.manifest import Row, fetch
+from calcinosis.data.manifest import Row, open_source
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 
@@ -57,7 +57,7 @@ class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
                 code of its cause.
         """
         row = self.rows[i]
-        source = fetch(self.root, row.file)
+        source = open_source(self.root, row.file)
         try:
             photo = self.load(source)
         except Exception as error:

@@ -222,7 +222,7 @@ def resolve(root: Path, row: Row) -> Path:
     return _locate(root, row.file)
 
 
-def fetch(root: Path, file: str) -> Path | bytes:
+def open_source(root: Path, file: str) -> Path | bytes:
     """A photo, by the name that a manifest has for it: its real place, or its bytes where it is in a shard.
 
     A tar or Parquet file is named as a folder would be: `train-0001.tar/lesion.jpg`.

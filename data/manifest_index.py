@@ -1,4 +1,4 @@
-"""The photos that a manifest of any length names, slice by slice: it is never held in memory."""
+"""The photos that a manifest of any length names, chunk by chunk: it is never held in memory."""
 
 import csv
 import hashlib
@@ -19,7 +19,7 @@ class Chunk:
     """Consecutive rows of a manifest.
 
     Attributes:
-        number: of the slice, from 0.
+        number: of the chunk, from 0.
         first: the first of its rows, counted from 0 without the header.
         rows: how many they are.
         start: the byte of the manifest at which they begin.
@@ -39,27 +39,27 @@ class ManifestIndex:
         path: the manifest.
         rows: how many photos it names.
         digest: SHA-256 of its bytes.
-        slices: all its rows, in their order.
+        chunks: all its rows, in their order.
     """
 
     path: Path
     rows: int
     digest: str
-    slices: tuple[Chunk, ...]
+    chunks: tuple[Chunk, ...]
 
-    def files(self, piece: Chunk) -> Iterator[str]:
-        """The column `file` of a slice's rows."""
+    def files(self, chunk: Chunk) -> Iterator[str]:
+        """The column `file` of a chunk's rows."""
         with self.path.open("rb") as stream:
             header = _Lines(stream, self.path)
             columns, delimiter = _header(header, self.path)
-            stream.seek(piece.start)
+            stream.seek(chunk.start)
             records = _records(_Lines(stream, self.path), delimiter, self.path)
-            for _, (_, values) in zip(range(piece.rows), records, strict=False):
+            for _, (_, values) in zip(range(chunk.rows), records, strict=False):
                 yield values[columns.index("file")]
 
 
-def survey(path: Path, *, rows_a_slice: int) -> ManifestIndex:
-    """Pass through a manifest once: check it, count it, and note where its slices begin.
+def index_manifest(path: Path, *, rows_per_chunk: int) -> ManifestIndex:
+    """Pass through a manifest once: check it, count it, and note where its chunks begin.
 
     Of its columns only `file` is needed. Whether the photos are there is not looked at, and a photo
     may be listed twice.
@@ -67,7 +67,7 @@ def survey(path: Path, *, rows_a_slice: int) -> ManifestIndex:
     Raises:
         ManifestError: at the first fault, naming the line.
     """
-    slices: list[Chunk] = []
+    chunks: list[Chunk] = []
     rows = 0
     try:
         with path.open("rb") as stream:
@@ -76,8 +76,8 @@ def survey(path: Path, *, rows_a_slice: int) -> ManifestIndex:
             at = begin = lines.consumed
             for line, values in _records(lines, delimiter, path):
                 _check(values, columns, path, line)
-                if rows and rows % rows_a_slice == 0:
-                    slices.append(Chunk(len(slices), rows - rows_a_slice, rows_a_slice, begin))
+                if rows and rows % rows_per_chunk == 0:
+                    chunks.append(Chunk(len(chunks), rows - rows_per_chunk, rows_per_chunk, begin))
                     begin = at
                 rows += 1
                 at = lines.consumed
@@ -88,9 +88,9 @@ def survey(path: Path, *, rows_a_slice: int) -> ManifestIndex:
         raise _fault("folder", "is a folder; name the CSV file in it", path) from None
     if not rows:
         raise _fault("empty_manifest", "has a header and no rows; add a row a photo", path)
-    first = len(slices) * rows_a_slice
-    slices.append(Chunk(len(slices), first, rows - first, begin))
-    return ManifestIndex(path, rows, digest, tuple(slices))
+    first = len(chunks) * rows_per_chunk
+    chunks.append(Chunk(len(chunks), first, rows - first, begin))
+    return ManifestIndex(path, rows, digest, tuple(chunks))
 
 
 class _Lines:

@@ -1,4 +1,4 @@
-"""A manifest in slices: the same rows as when it is read whole, in little memory."""
+"""A manifest in chunks: the same rows as when it is read whole, in little memory."""
 
 import csv
 import tracemalloc
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from calcinosis.common.errors import ManifestError
-from calcinosis.data.manifest_index import survey
+from calcinosis.data.manifest_index import index_manifest
 
 
 def write(path: Path, files: list[str], delimiter: str = ",", bom: bool = False) -> Path:
@@ -22,21 +22,21 @@ def write(path: Path, files: list[str], delimiter: str = ",", bom: bool = False)
 
 @pytest.mark.parametrize("rows", [1, 6, 7, 8, 50])
 @pytest.mark.parametrize(("delimiter", "bom"), [(",", False), (";", True), ("\t", False)])
-def test_slices_hold_every_row_once(rows: int, delimiter: str, bom: bool, tmp_path: Path) -> None:
+def test_chunks_hold_every_row_once(rows: int, delimiter: str, bom: bool, tmp_path: Path) -> None:
     files = [f'é {i}, "{i}".jpg' for i in range(rows)]
-    listing = survey(write(tmp_path / "m.csv", files, delimiter, bom), rows_a_slice=7)
-    assert listing.rows == rows
-    assert [file for piece in listing.slices for file in listing.files(piece)] == files
-    assert [piece.first for piece in listing.slices] == [*range(0, rows, 7)]
-    assert [piece.number for piece in listing.slices] == [*range(len(listing.slices))]
-    for piece in reversed(listing.slices):  # each can be read alone
-        assert list(listing.files(piece)) == files[piece.first : piece.first + piece.rows]
+    index = index_manifest(write(tmp_path / "m.csv", files, delimiter, bom), rows_per_chunk=7)
+    assert index.rows == rows
+    assert [file for chunk in index.chunks for file in index.files(chunk)] == files
+    assert [chunk.first for chunk in index.chunks] == [*range(0, rows, 7)]
+    assert [chunk.number for chunk in index.chunks] == [*range(len(index.chunks))]
+    for chunk in reversed(index.chunks):  # each can be read alone
+        assert list(index.files(chunk)) == files[chunk.first : chunk.first + chunk.rows]
 
 
 def test_the_column_file_is_enough(tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_text("file\na.jpg\na.jpg\n")
-    listing = survey(tmp_path / "m.csv", rows_a_slice=10)
-    assert list(listing.files(listing.slices[0])) == ["a.jpg", "a.jpg"]
+    index = index_manifest(tmp_path / "m.csv", rows_per_chunk=10)
+    assert list(index.files(index.chunks[0])) == ["a.jpg", "a.jpg"]
 
 
 @pytest.mark.parametrize(
@@ -55,14 +55,14 @@ def test_the_column_file_is_enough(tmp_path: Path) -> None:
 def test_a_fault_is_named(text: bytes, code: str, tmp_path: Path) -> None:
     (tmp_path / "m.csv").write_bytes(text)
     with pytest.raises(ManifestError, match=r"m\.csv") as caught:
-        survey(tmp_path / "m.csv", rows_a_slice=10)
+        index_manifest(tmp_path / "m.csv", rows_per_chunk=10)
     assert caught.value.code == code
 
 
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
     for path, code in ((tmp_path / "none.csv", "missing_manifest"), (tmp_path, "folder")):
         with pytest.raises(ManifestError) as caught:
-            survey(path, rows_a_slice=10)
+            index_manifest(path, rows_per_chunk=10)
         assert caught.value.code == code
 
 
@@ -71,8 +71,8 @@ def test_memory_does_not_grow_with_the_manifest(tmp_path: Path) -> None:
         path = tmp_path / f"{rows}.csv"
         path.write_text("file\n" + "".join(f"folder/photo-{i:09}.jpg\n" for i in range(rows)))
         tracemalloc.start()
-        listing = survey(path, rows_a_slice=1000)
-        assert sum(1 for piece in listing.slices for _ in listing.files(piece)) == rows
+        index = index_manifest(path, rows_per_chunk=1000)
+        assert sum(1 for chunk in index.chunks for _ in index.files(chunk)) == rows
         _, most = tracemalloc.get_traced_memory()
         tracemalloc.stop()
         return most

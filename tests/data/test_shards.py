@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
-from calcinosis.data.manifest import Row, check_files, fetch, path_of
+from calcinosis.data.manifest import Row, check_files, open_source, path_of
 from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}
@@ -59,8 +59,8 @@ def code_of(read: object, *arguments: object) -> str:
 
 def test_a_tar_gives_every_photo_under_its_name(tmp_path: Path) -> None:
     write_tar(tmp_path / "train-0.tar", {"./a.jpg": b"first", "sub/e\u0301.jpg": b"second"})
-    assert fetch(tmp_path, "train-0.tar/a.jpg") == b"first"
-    assert fetch(tmp_path, "train-0.tar/sub/é.jpg") == b"second"
+    assert open_source(tmp_path, "train-0.tar/a.jpg") == b"first"
+    assert open_source(tmp_path, "train-0.tar/sub/é.jpg") == b"second"
     assert path_of(tmp_path, "train-0.tar/a.jpg") == (tmp_path / "train-0.tar").resolve()
 
 
@@ -68,19 +68,19 @@ def test_a_tar_gives_every_photo_under_its_name(tmp_path: Path) -> None:
 def test_so_does_a_parquet_file(layout: str, tmp_path: Path) -> None:
     write_parquet(tmp_path / "part.parquet", layout)
     for name, content in reversed(CONTENT.items()):
-        assert fetch(tmp_path, f"part.parquet/{name}") == content
+        assert open_source(tmp_path, f"part.parquet/{name}") == content
 
 
 def test_a_folder_may_be_called_as_a_shard_is(tmp_path: Path) -> None:
     (tmp_path / "old.tar").mkdir()
     (tmp_path / "old.tar" / "a.jpg").write_bytes(b"first")
-    assert fetch(tmp_path, "old.tar/a.jpg") == (tmp_path / "old.tar" / "a.jpg").resolve()
+    assert open_source(tmp_path, "old.tar/a.jpg") == (tmp_path / "old.tar" / "a.jpg").resolve()
 
 
 def test_what_is_not_there_is_named(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar")
-    assert code_of(fetch, tmp_path, "s.tar/absent.jpg") == "missing_photo"
-    assert code_of(fetch, tmp_path, "absent.tar/a.jpg") == "missing_photo"
+    assert code_of(open_source, tmp_path, "s.tar/absent.jpg") == "missing_photo"
+    assert code_of(open_source, tmp_path, "absent.tar/a.jpg") == "missing_photo"
     rows = [Row(f"s.tar/{name}", "other", "s", name) for name in ("a.jpg", "no-1.jpg", "no-2.jpg")]
     check_files(rows[:1], tmp_path)
     with pytest.raises(ManifestError, match="2 of the 3"):
@@ -95,14 +95,14 @@ def test_a_name_cannot_leave_the_root_nor_the_shard(file: str, tmp_path: Path) -
     root.mkdir()
     write_tar(tmp_path / "s.tar")
     write_tar(root / "s.tar", {"../a.jpg": b"outside"})
-    assert code_of(fetch, root, file) == "outside_root"
+    assert code_of(open_source, root, file) == "outside_root"
 
 
 def test_a_shard_that_is_a_link_to_elsewhere_is_refused(tmp_path: Path) -> None:
     root = tmp_path / "root"
     root.mkdir()
     (root / "s.tar").symlink_to(write_tar(tmp_path / "elsewhere.tar"))
-    assert code_of(fetch, root, "s.tar/a.jpg") == "outside_root"
+    assert code_of(open_source, root, "s.tar/a.jpg") == "outside_root"
 
 
 def test_members_that_are_no_plain_files_are_not_followed(tmp_path: Path) -> None:
@@ -114,12 +114,12 @@ def test_members_that_are_no_plain_files_are_not_followed(tmp_path: Path) -> Non
         special("device.jpg", tarfile.CHRTYPE),
     )
     for name in ("link", "hard", "pipe", "device"):
-        assert code_of(fetch, tmp_path, f"s.tar/{name}.jpg") == "unsafe_member"
+        assert code_of(open_source, tmp_path, f"s.tar/{name}.jpg") == "unsafe_member"
 
 
 def test_two_members_of_one_name_are_not_chosen_between(tmp_path: Path) -> None:
     write_tar(tmp_path / "s.tar", {"a.jpg": b"one", "./a.jpg": b"two"})
-    assert code_of(fetch, tmp_path, "s.tar/a.jpg") == "unsafe_member"
+    assert code_of(open_source, tmp_path, "s.tar/a.jpg") == "unsafe_member"
 
 
 def test_a_shard_that_is_compressed_cut_or_no_tar_is_said_to_be_damaged(tmp_path: Path) -> None:
@@ -133,9 +133,9 @@ def test_a_shard_that_is_compressed_cut_or_no_tar_is_said_to_be_damaged(tmp_path
     (tmp_path / "broken.tar").write_bytes(broken)
     (tmp_path / "text.parquet").write_text("no parquet")
     for name in ("packed.tar", "cut.tar", "text.tar", "empty.tar", "broken.tar"):
-        assert code_of(fetch, tmp_path, f"{name}/a.jpg") == "damaged_shard", name
+        assert code_of(open_source, tmp_path, f"{name}/a.jpg") == "damaged_shard", name
     pytest.importorskip("pyarrow", reason="needs the extra scale")
-    assert code_of(fetch, tmp_path, "text.parquet/a.jpg") == "damaged_shard"
+    assert code_of(open_source, tmp_path, "text.parquet/a.jpg") == "damaged_shard"
 
 
 def test_a_header_that_claims_gigabytes_is_not_believed(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ def test_a_header_that_claims_gigabytes_is_not_believed(tmp_path: Path) -> None:
     with (tmp_path / "s.tar").open("wb") as file:
         file.write(claims.tobuf(tarfile.GNU_FORMAT))
         file.truncate(9 * 1024**3)  # a file with a hole: no space is used
-    assert code_of(fetch, tmp_path, "s.tar/a.jpg") == "damaged_shard"
+    assert code_of(open_source, tmp_path, "s.tar/a.jpg") == "damaged_shard"
 
 
 def test_a_shard_of_too_many_members_is_refused(
@@ -152,9 +152,9 @@ def test_a_shard_of_too_many_members_is_refused(
 ) -> None:
     monkeypatch.setattr(shards, "MOST_MEMBERS", 2)
     write_tar(tmp_path / "s.tar")
-    assert code_of(fetch, tmp_path, "s.tar/a.jpg") == "too_many_members"
+    assert code_of(open_source, tmp_path, "s.tar/a.jpg") == "too_many_members"
     write_parquet(tmp_path / "s.parquet")
-    assert code_of(fetch, tmp_path, "s.parquet/a.jpg") == "too_many_members"
+    assert code_of(open_source, tmp_path, "s.parquet/a.jpg") == "too_many_members"
 
 
 def test_a_huge_member_is_read_only_as_far_as_is_needed_to_refuse_it(
@@ -162,7 +162,7 @@ def test_a_huge_member_is_read_only_as_far_as_is_needed_to_refuse_it(
 ) -> None:
     monkeypatch.setattr(shards, "MOST_BYTES", 3)
     write_tar(tmp_path / "s.tar")
-    assert fetch(tmp_path, "s.tar/a.jpg") == b"fir"
+    assert open_source(tmp_path, "s.tar/a.jpg") == b"fir"
 
 
 def test_a_row_group_too_large_to_hold_is_refused(
@@ -170,7 +170,7 @@ def test_a_row_group_too_large_to_hold_is_refused(
 ) -> None:
     write_parquet(tmp_path / "s.parquet")
     monkeypatch.setattr(shards, "MOST_GROUP_BYTES", 10)
-    assert code_of(fetch, tmp_path, "s.parquet/a.jpg") == "too_large"
+    assert code_of(open_source, tmp_path, "s.parquet/a.jpg") == "too_large"
 
 
 def test_a_shard_that_changed_is_indexed_anew(tmp_path: Path) -> None:

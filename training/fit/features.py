@@ -19,7 +19,7 @@ import torch
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, fetch
+from calcinosis.data.manifest import Row, open_source
 from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
@@ -211,7 +211,7 @@ class Views(Dataset[torch.Tensor]):
         """The view as a square picture."""
         number, view = self.pairs[index]
         row = self.rows[number]
-        photo = open_photo(fetch(self.root, row.file), name=row.file)
+        photo = open_photo(open_source(self.root, row.file), name=row.file)
         if view == 0:
             return self.preprocessing.crop_and_resize(photo)
         generator = view_generator(self.recipe.seed, row.file, view)

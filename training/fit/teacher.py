@@ -18,7 +18,7 @@ import onnxruntime
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import atomic_write
 from calcinosis.common.progress import track
-from calcinosis.data.manifest import Row, fetch
+from calcinosis.data.manifest import Row, open_source
 from calcinosis.model.engine import cores
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
@@ -54,7 +54,7 @@ def embed_photos(rows: Sequence[Row], root: Path, cache: Path) -> Embeddings:
     """
 
     def show(n: int) -> Image.Image:
-        return open_photo(fetch(root, rows[n].file), name=rows[n].file)
+        return open_photo(open_source(root, rows[n].file), name=rows[n].file)
 
     return embed_pictures(show, len(rows), [row.file for row in rows], cache)
 

@@ -8,7 +8,7 @@ from typing import Any, Final
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
-from calcinosis.data.manifest import fetch
+from calcinosis.data.manifest import open_source
 from calcinosis.data.synthetic import SKINS
 from calcinosis.model.finding import Finding
 from calcinosis.model.photo import open_photo
@@ -99,7 +99,7 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
         raise TrainingError(
             "bad_list", "is no CSV with the columns file and reason", name=str(path)
         ) from None
-    return {file: open_photo(fetch(root, file), name=file) for file in files}
+    return {file: open_photo(open_source(root, file), name=file) for file in files}
 
 
 def _without_conditions(study: PreparedData) -> tuple[PreparedData, np.ndarray]:

@@ -8,7 +8,7 @@ from typing import Final
 
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, fetch, path_of
+from calcinosis.data.manifest import Row, open_source, path_of
 from calcinosis.model.photo import open_photo
 from calcinosis.training.robustness.skin_tone import estimate_tone
 from torch.utils.data import Dataset
@@ -73,4 +73,4 @@ class _Tones(Dataset[str]):
 
     def __getitem__(self, index: int) -> str:
         row = self.rows[index]
-        return estimate_tone(open_photo(fetch(self.root, row.file), name=row.file))
+        return estimate_tone(open_photo(open_source(self.root, row.file), name=row.file))

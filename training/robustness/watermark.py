@@ -21,7 +21,7 @@ from calcinosis.common.files import atomic_write
 from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, fetch
+from calcinosis.data.manifest import Row, open_source
 from calcinosis.model.photo import open_photo
 from numpy.typing import NDArray
 from PIL import Image
@@ -221,7 +221,7 @@ def _in_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 
 def _open(row: Row, root: Path) -> Image.Image:
-    return open_photo(fetch(root, row.file), name=row.file)
+    return open_photo(open_source(root, row.file), name=row.file)
 
 
 def _read_small(
