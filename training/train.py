@@ -14,11 +14,11 @@ from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
 from calcinosis.model.ood import OODDetector
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.evaluate.calibrate import fit_ood_detector
+from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
 from calcinosis.training.fit.base_learners import Fitted, fit, fold_into_network
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import Report
-from calcinosis.training.fit.prepare import PreparedData, fit_calibrator
+from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
 from calcinosis.training.robustness.ood import evaluate_ood, read_off_topic

@@ -38,10 +38,10 @@ from calcinosis.training.evaluate.metrics.registry import (
 )
 from calcinosis.training.evaluate.predictions import (
     Predictions,
+    make_predictions,
     read_predictions,
     write_predictions,
 )
-from calcinosis.training.fit.prepare import make_predictions
 from safetensors.torch import save_file
 
 HERE: Final = Path(__file__).parent

@@ -15,8 +15,7 @@ from calcinosis.benchmarks.peers.task import Task
 from calcinosis.data.manifest import write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
-from calcinosis.training.evaluate.predictions import write_predictions
-from calcinosis.training.fit.prepare import make_predictions
+from calcinosis.training.evaluate.predictions import make_predictions, write_predictions
 
 from tests.training.drawn_sets import draw_set
 

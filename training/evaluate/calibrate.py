@@ -1,7 +1,7 @@
 """Fitting what turns logits into calibrated probabilities and prediction sets, on held-out photos."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -152,6 +152,30 @@ def fit_conformal(probabilities: Floats, labels: Integers, coverage: float) -> C
         rank = len(own) + 1 - math.ceil((len(own) + 1) * coverage)
         thresholds.append(float(own[rank - 1]) if rank >= 1 else 0.0)
     return Conformal(coverage=coverage, thresholds=tuple(thresholds))
+
+
+@dataclass(frozen=True)
+class Calibrator:
+    """What turns the logits of a recipe's parts into probabilities and prediction sets."""
+
+    blend: StackingWeights
+    calibration: Calibration
+    conformal: Conformal
+
+    def read(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
+        """Probabilities and membership of the prediction sets, both (n, labels)."""
+        mixed = self.blend(logits)
+        members = self.conformal.prediction_sets(self.calibration.probabilities(mixed))
+        return self.calibration.probabilities(mixed, prior), members
+
+
+def fit_calibrator(logits: Floats, labels: Integers, coverage: float) -> Calibrator:
+    """StackingWeights, calibration and prediction sets from held-out logits (n, parts, labels)."""
+    blend = fit_stacking_weights(logits, labels)
+    mixed = blend(logits)
+    calibration = fit_calibration(mixed, labels)
+    conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
+    return Calibrator(blend, calibration, conformal)
 
 
 def fit_ood_detector(

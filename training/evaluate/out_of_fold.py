@@ -4,17 +4,11 @@ from pathlib import Path
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
-from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
+from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
 from calcinosis.training.fit.finetune import Integers, Report
-from calcinosis.training.fit.prepare import (
-    Calibrator,
-    Floats,
-    PreparedData,
-    fit_calibrator,
-    kept_logits,
-    make_predictions,
-)
+from calcinosis.training.fit.prepare import Floats, PreparedData, kept_logits
 from numpy.typing import NDArray
 
 

@@ -10,6 +10,8 @@ from typing import Final
 
 import numpy as np
 from calcinosis.common.errors import PredictionsError
+from calcinosis.data.manifest import Row
+from calcinosis.model.finding import outcome_of
 from numpy.typing import NDArray
 
 SEPARATOR: Final = "|"
@@ -139,6 +141,30 @@ def _check(table: Predictions) -> None:
         np.asarray(np.abs(p.sum(axis=1) - 1) > SUM_TOLERANCE),
         "bad_probabilities",
         "its probabilities do not add up to 1",
+    )
+
+
+def make_predictions(
+    rows: Sequence[Row],
+    labels: tuple[str, ...],
+    probabilities: NDArray[np.float64],
+    members: NDArray[np.bool_],
+) -> Predictions:
+    """A predictions table of rows with their probabilities and prediction sets, both (n, labels)."""
+    sets = [[label for label, member in zip(labels, row, strict=True) if member] for row in members]
+    return Predictions(
+        labels=labels,
+        file=tuple(row.file for row in rows),
+        label=np.array([labels.index(row.label) for row in rows]),
+        group=tuple(row.group for row in rows),
+        source=tuple(row.source for row in rows),
+        source_label=tuple(row.source_label for row in rows),
+        kind=tuple(row.kind for row in rows),
+        skin_tone=tuple(row.skin_tone for row in rows),
+        fold=np.array([NO_FOLD if row.fold is None else row.fold for row in rows]),
+        probabilities=probabilities,
+        prediction_set=members,
+        outcome=tuple(outcome_of(prediction_set) for prediction_set in sets),
     )
 
 

@@ -15,7 +15,7 @@ from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
 from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.registry import compute_metrics
-from calcinosis.training.fit.prepare import make_predictions
+from calcinosis.training.evaluate.predictions import make_predictions
 from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
 
 _BATCH = 16

@@ -10,17 +10,8 @@ from calcinosis.common.files import atomic_write
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import assign_folds, check_folds
 from calcinosis.model.backbones import Backbone, build_backbone
-from calcinosis.model.calibration import Calibration, Conformal
-from calcinosis.model.finding import outcome_of
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.evaluate.calibrate import (
-    StackingWeights,
-    fit_calibration,
-    fit_conformal,
-    fit_stacking_weights,
-)
-from calcinosis.training.evaluate.predictions import NO_FOLD, Predictions
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.features import FeatureMaps, Views, compute_feature_maps
 from calcinosis.training.fit.finetune import (
@@ -285,51 +276,3 @@ def kept_logits(path: Path, ask: Callable[[], Floats], hardware: Device, *, resu
             atomic_write(path, save({"logits": logits}))
     hardware.wait()
     return load_file(path)["logits"]
-
-
-@dataclass(frozen=True)
-class Calibrator:
-    """What turns the logits of a recipe's parts into probabilities and prediction sets."""
-
-    blend: StackingWeights
-    calibration: Calibration
-    conformal: Conformal
-
-    def read(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
-        """Probabilities and membership of the prediction sets, both (n, labels)."""
-        mixed = self.blend(logits)
-        members = self.conformal.prediction_sets(self.calibration.probabilities(mixed))
-        return self.calibration.probabilities(mixed, prior), members
-
-
-def fit_calibrator(logits: Floats, labels: Integers, coverage: float) -> Calibrator:
-    """StackingWeights, calibration and prediction sets from held-out logits (n, parts, labels)."""
-    blend = fit_stacking_weights(logits, labels)
-    mixed = blend(logits)
-    calibration = fit_calibration(mixed, labels)
-    conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
-    return Calibrator(blend, calibration, conformal)
-
-
-def make_predictions(
-    rows: Sequence[Row],
-    labels: tuple[str, ...],
-    probabilities: Floats,
-    members: NDArray[np.bool_],
-) -> Predictions:
-    """A predictions table of rows with their probabilities and prediction sets, both (n, labels)."""
-    sets = [[label for label, member in zip(labels, row, strict=True) if member] for row in members]
-    return Predictions(
-        labels=labels,
-        file=tuple(row.file for row in rows),
-        label=np.array([labels.index(row.label) for row in rows]),
-        group=tuple(row.group for row in rows),
-        source=tuple(row.source for row in rows),
-        source_label=tuple(row.source_label for row in rows),
-        kind=tuple(row.kind for row in rows),
-        skin_tone=tuple(row.skin_tone for row in rows),
-        fold=np.array([NO_FOLD if row.fold is None else row.fold for row in rows]),
-        probabilities=probabilities,
-        prediction_set=members,
-        outcome=tuple(outcome_of(prediction_set) for prediction_set in sets),
-    )

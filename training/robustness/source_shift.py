@@ -6,17 +6,11 @@ from typing import Any
 
 import numpy as np
 from calcinosis.data.splits import leave_one_source_out
-from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
+from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
 from calcinosis.training.fit.finetune import Integers, Report
-from calcinosis.training.fit.prepare import (
-    Calibrator,
-    Floats,
-    PreparedData,
-    fit_calibrator,
-    kept_logits,
-    make_predictions,
-)
+from calcinosis.training.fit.prepare import Floats, PreparedData, kept_logits
 from calcinosis.training.fit.watermark_augment import WAYS, changed_feature_maps, photos_to_change
 from calcinosis.training.robustness import counterfactual as effects
 from calcinosis.training.robustness.watermark import Watermark, kept_watermark
