@@ -23,7 +23,6 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, Final
 
-import calcinosis
 import numpy as np
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.data.synthetic import draw
@@ -34,6 +33,8 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from PIL import Image
+
+import calcinosis
 
 PEER_START: Final = (
     "import torch, timm; from calcinosis.model.checkpoint import load_checkpoint; load_checkpoint()"

@@ -1,6 +1,5 @@
 """The server: its one endpoint, what it refuses, what it never tells, and that nothing is kept."""
 
-import ast
 import base64
 import http.client
 import io
@@ -271,19 +270,3 @@ def test_the_temporary_folder_is_private_and_what_a_killed_server_left_goes(
     assert not left.exists()
     assert mine.exists()
     assert other.exists()
-
-
-def test_a_space_installs_all_that_the_page_imports() -> None:
-    named = re.findall(r"^([a-z0-9-]+)", (HERE / "requirements.txt").read_text(), re.MULTILINE)
-    files = {HERE / "app.py", *(HERE / "model").glob("**/*.py"), *(HERE / "page").glob("*.py")}
-    imported = set()
-    for file in files - {HERE / "model" / "export.py"}:  # which the page never asks for
-        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Import):
-                imported |= {alias.name.split(".")[0] for alias in node.names}
-            elif isinstance(node, ast.ImportFrom) and node.module:
-                imported.add(node.module.split(".")[0])
-    # HEIC is for who installs its plug-in; see model/heic.py.
-    others = imported - sys.stdlib_module_names - {"calcinosis", "pillow_heif"}
-    packages = {"PIL": "pillow", "starlette": "gradio", "jinja2": "jinja2"}
-    assert {packages.get(name, name) for name in others} <= set(named)
