@@ -27,6 +27,7 @@ MAX_SECONDS: Final = 30
 # Bytes of address space. A drawn photo of 12 megapixels took 0.42 GB, with an alpha channel 0.51 GB, and
 # hardly any photo 0.32 GB: VmPeak of the process at its end, on Linux with pillow-heif 1.8.1.
 _MAX_MEMORY: Final = 2 * 1024**3
+_KEPT: Final = ("PATH", "SYSTEMROOT", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
 _SIZE: Final = struct.Struct(">II")
 
 _TOO_LARGE: Final = 3  # what the process ends with
@@ -57,16 +58,17 @@ def decode(content: bytes, *, max_pixels: int) -> Image.Image:
         HeicTooLargeError: if it has more than `max_pixels`.
         HeicError: if it cannot be decoded, or not in `MAX_SECONDS`.
     """
-    command = [sys.executable, "-m", __name__, str(max_pixels)]
-    kept = {name: os.environ[name] for name in ("PATH", "SYSTEMROOT") if name in os.environ}
+    command = [sys.executable, "-P", "-m", __name__, str(max_pixels)]
+    # It finds what this process finds, wherever that lies, and gets none of the server's secrets.
+    kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    kept["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter, and no word of the file
             command,
             input=content,
             capture_output=True,
             timeout=MAX_SECONDS,
-            cwd=Path(__file__).parents[1],
-            env=kept | {"OPENBLAS_NUM_THREADS": "1"},  # none of the server's secrets
+            env=kept | {"OPENBLAS_NUM_THREADS": "1"},
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise HeicError(str(error)) from None
