@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from calcinosis.model.config import SHIPPED
 from calcinosis.training.evaluate.metrics.registry import find_figure
-from calcinosis.training.report.card import FIGURES
+from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import format_estimate, plain_name
 
 README: Final = Path(__file__).parents[1] / "README.md"
@@ -58,13 +58,7 @@ def summary(metrics: dict[str, Any]) -> str:
 
 def every_figure(metrics: dict[str, Any]) -> str:
     """Every figure that the card states, one a row, with its interval."""
-    rows = []
-    for name, words, _, percent in FIGURES:
-        for label in metrics["labels"] if name.endswith("*") else [""]:
-            figure = find_figure(metrics, name.removesuffix("*") + label)
-            if figure is not None:
-                said = f"{words}: {plain_name(label)}" if label else words
-                rows.append([said, _said(figure, percent), f"{figure['n']:,}"])
+    rows = [[row.title, row.text, f"{row.figure['n']:,}"] for row in list_figures(metrics)]
     return table(["Figure", "Value (95 % interval)", "Photos"], rows)
 
 

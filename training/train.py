@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from calcinosis.common.files import disk_full_error, write_json
+from calcinosis.common.files import atomic_write, disk_full_error, write_json
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
 from calcinosis.model.ood import OODDetector
@@ -21,13 +21,13 @@ from calcinosis.training.fit.finetune import Report
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
+from calcinosis.training.report.facts import FILE, read_facts
+from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
 from calcinosis.training.robustness.ood import evaluate_ood, read_off_topic
 from calcinosis.training.run_dir import manifest_digest
 
 FAMILIAR: Final = 0.99
 """Share of held-out photos that count as familiar."""
-
-LICENCE: Final = "research and education only, non-commercial, as the photographs' terms ask"
 
 
 def train(
@@ -46,6 +46,7 @@ def train(
     learning_curve: bool = False,
     foreign: bool = False,
     off_topic: Path | None = None,
+    facts: Path | None = None,
 ) -> CheckpointConfig:
     """Train a checkpoint on a manifest's rows and measure it.
 
@@ -58,12 +59,16 @@ def train(
         command: what the card names as the way to make this checkpoint.
         foreign: ask about conditions that were left out, and about pictures that show no skin, too.
         off_topic: a CSV of further such pictures below `root`, with the columns file and reason.
+        facts: what the card says of the photographs and nobody can compute, as
+            `training/report/facts.toml` has it; kept beside the checkpoint.
 
     The other arguments are those of `cross_validate`.
 
     Raises:
-        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos.
+        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos;
+            `bad_facts`.
     """
+    stated = read_facts(facts or out / FILE)
     study, logits, metrics = cross_validate(
         rows,
         root,
@@ -82,6 +87,9 @@ def train(
     with disk_full_error(out):
         fitted = fit(study, everything, out / "work" / "final", resume=resume, report=report)
     readout = fit_calibrator(logits, study.targets.labels, recipe.coverage)
+    made = _provenance(study.rows, recipe, command) | {"start_weights": study.backbone.licence}
+    if facts and study.hardware.writes:
+        atomic_write(out / FILE, facts.read_bytes())
     network = fold_into_network(fitted, readout.blend, study)
     config = CheckpointConfig(
         name=recipe.name,
@@ -95,9 +103,8 @@ def train(
         conformal=readout.conformal,
         ood=_familiarity(fitted, study),
         prior=recipe.stated_prior,
-        licence=LICENCE,
-        training=_provenance(study.rows, recipe, command)
-        | {"start_weights": study.backbone.licence},
+        licence=weights_licence(source_terms(made, stated)),
+        training=made,
     )
     if study.hardware.writes:
         with disk_full_error(out):
@@ -112,7 +119,7 @@ def train(
         with disk_full_error(out):
             if foreign:
                 write_json(out / "metrics.json", metrics)
-            write_card(config.model_dump(mode="json"), metrics, out / "README.md")
+            write_card(out)
     return config
 
 
@@ -134,6 +141,7 @@ def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, 
         "photos": {label: labels[label] for label in recipe.labels},
         "groups": groups,
         "sources": dict(Counter(row.source for row in rows)),
+        "licences": source_licences(rows),
         "manifest_digest": manifest_digest(rows),
         "versions": {
             "python": platform.python_version(),

@@ -1,9 +1,16 @@
-"""How labels and figures are said in the report and on the card."""
+"""How labels and figures are written in the report and on the card, and the templates that they go into."""
 
-from typing import Any
+from functools import cache
+from pathlib import Path
+from typing import Any, Final
 
 from calcinosis.model.labels import OTHER
+from calcinosis.training.evaluate.metrics.registry import find_figure
 from calcinosis.training.robustness.skin_tone import PREFIX
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
+TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
 def plain_name(label: str) -> str:
@@ -31,3 +38,48 @@ def format_estimate(
     if figure["low"] is None:
         return f"{say(figure['value'])} (no interval: {figure.get('reason', 'undefined')})"
     return f"{say(figure['value'])} ({say(figure['low'])} to {say(figure['high'])})"
+
+
+def join(words: list[str], last: str = "and") -> str:
+    """`a, b and c`."""
+    return words[0] if len(words) == 1 else f"{', '.join(words[:-1])} {last} {words[-1]}"
+
+
+def render(template: str, **context: Any) -> str:
+    """A template of the folder `templates`, filled in; what ends in `.html` is escaped.
+
+    Raises:
+        jinja2.UndefinedError: the context lacks something that the template names.
+    """
+    return _templates().get_template(template).render(context)
+
+
+@cache
+def _templates() -> Environment:
+    environment = Environment(  # escapes where markup is written; Markdown has its own filter
+        loader=FileSystemLoader(TEMPLATES),
+        autoescape=select_autoescape(),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    environment.globals["find"] = find_figure
+    environment.filters |= {
+        "plain": plain_name,
+        "estimate": format_estimate,
+        "percentage": lambda figure: format_estimate(figure, percent=True),
+        "series": join,
+        "html_cell": _html_cell,
+        "markdown_cell": lambda cell: _text(cell).replace("|", "\\|").replace("\n", " "),
+    }
+    return environment
+
+
+def _text(cell: object) -> str:
+    return f"{cell:,}" if isinstance(cell, int) else str(cell)
+
+
+def _html_cell(cell: object) -> Markup:
+    # An interval stays on one line.
+    return Markup(escape(_text(cell)).replace(" to ", Markup("&nbsp;to&nbsp;")))  # noqa: S704 - escaped

@@ -74,7 +74,7 @@ def _shares(axes: Axes, *, x: str = "", y: str = "", both: bool = True) -> None:
 def reliability(
     name: str, description: str, stated: Array, found: Array, low: Array, high: Array, shade: str
 ) -> str:
-    """Stated probability against found frequency, a point a bin, with the interval of each."""
+    """Stated probability against found frequency, a point per bin with its interval."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas(3.6)
         axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle="dashed")
@@ -93,7 +93,6 @@ def curves(
     x: str,
     y: str,
     diagonal: bool = False,
-    steps: bool = False,
     top: float | None = 1.0,
 ) -> str:
     """Curves of (words, x, y) with a legend below; `top` None lets the highest point set the axis."""
@@ -108,7 +107,6 @@ def curves(
                 color=colour(index),
                 linestyle=DASHES[index % len(DASHES)],
                 label=words,
-                drawstyle="steps-post" if steps else "default",
             )
         _shares(axes, x=x, y=y)
         if top is None:
@@ -124,7 +122,7 @@ def learning(
     description: str,
     lines: Sequence[tuple[str, Sequence[tuple[int, float, float, float]]]],
 ) -> str:
-    """A line a label: for each number of groups, the mean, lowest and highest figure learnt from them."""
+    """A line per label: for each number of groups, the mean, lowest and highest figure learnt from them."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas(3.6)
         for place, (words, points) in enumerate(lines):
@@ -143,7 +141,7 @@ def learning(
 def stacked_shares(
     name: str, description: str, rows: Sequence[str], parts: Sequence[str], shares: Array
 ) -> str:
-    """One bar a row, divided into parts: shares (rows, parts)."""
+    """One bar per row, divided into parts: shares (rows, parts)."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas(1.3 + 0.42 * len(rows))
         left = np.zeros(len(rows))
@@ -180,7 +178,7 @@ def forest(
     x: str,
     percent: bool,
 ) -> str:
-    """A row a group: (words, figure, place of its label), value as a dot, interval as a line."""
+    """A row per group: (words, figure, place of its label), value as a dot, interval as a line."""
     with mpl.rc_context(_STYLE):
         figure, axes = _canvas(0.9 + 0.25 * len(rows))
         for row, (_, stated, label) in enumerate(rows):

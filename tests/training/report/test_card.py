@@ -4,14 +4,19 @@ import json
 import re
 
 import pytest
+from calcinosis.common.errors import TrainingError
+from calcinosis.data.manifest import Row
 from calcinosis.training.evaluate.metrics.registry import compute_metrics, find_figure
 from calcinosis.training.report.card import write_card
-from calcinosis.training.report.formatting import format_estimate
+from calcinosis.training.report.facts import Facts, read_facts
+from calcinosis.training.report.formatting import TEMPLATES, format_estimate
+from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
 from calcinosis.training.robustness.counterfactual import leave_one_source_out, watermark_effect
 from huggingface_hub import ModelCard
 
 from tests.training.tables import LABELS, drawn_table
 
+FACTS_TO_FILL_IN = TEMPLATES.with_name("facts.toml")
 PRIOR = [0.1, 0.2, 0.3, 0.4]
 META = {
     "format": 1,
@@ -42,8 +47,17 @@ def metrics():
 
 @pytest.fixture
 def card(metrics, tmp_path):
-    write_card(META, metrics, tmp_path / "README.md")
-    return ModelCard.load(tmp_path / "README.md")
+    return ModelCard.load(write(tmp_path, metrics))
+
+
+def write(folder, metrics, meta=META, facts=None):
+    """The card of a folder that holds nothing but a checkpoint's JSON and its facts."""
+    (folder / "config.json").write_text(json.dumps(meta))
+    (folder / "metrics.json").write_text(json.dumps(metrics))
+    if facts:
+        (folder / "facts.toml").write_text(facts)
+    write_card(folder)
+    return folder / "README.md"
 
 
 def test_the_hub_reads_its_front_matter(card, metrics):
@@ -71,8 +85,7 @@ def test_it_names_the_command_the_figures_and_the_terms(card, metrics):
         assert format_estimate(find_figure(metrics, name)) in text
     for words in (
         "CC BY-NC-ND 3.0 NZ",
-        "no open licence",
-        "not catalogued",
+        "not stated",
         '"seed": 7',
         "my\\|own",
     ):
@@ -86,7 +99,8 @@ def test_the_licence_lies_beside_it_with_each_sources_terms(card, tmp_path):
     assert META["licence"] in text
     assert "dermnet_nz: CC BY-NC-ND 3.0 NZ" in text
     assert 'Attribution: "DermNet' in text
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["LICENSE", "README.md"]
+    written = {path.name for path in tmp_path.iterdir()} - {"config.json", "metrics.json"}
+    assert written == {"LICENSE", "README.md"}
 
 
 def test_clear_derm_is_answered_item_by_item(card):
@@ -97,7 +111,7 @@ def test_clear_derm_is_answered_item_by_item(card):
 
 
 def test_what_nobody_measured_is_called_so(card):
-    assert card.text.count("not measured") >= 3
+    assert card.text.lower().count("not measured") >= 3
     assert "Effect of a watermark on the probabilities: not measured." in card.text
 
 
@@ -107,7 +121,13 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     effect = watermark_effect(before, before * 0.9, table.group, resamples=30)
     first = table.where(table.label != 2)
     sources = leave_one_source_out(
-        {"north": first, "south": table.where(table.label == 2)}, prior=None, resamples=5
+        {
+            "north": first,
+            "south": table.where(table.label == 2),
+            "west": table.where(table.label == 1),
+        },
+        prior=None,
+        resamples=5,
     )
     share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
     more = metrics | {
@@ -124,14 +144,16 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
         ],
         "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2}},
     }
-    write_card(META, json.loads(json.dumps(more)), tmp_path / "README.md")
-    text = (tmp_path / "README.md").read_text()
+    text = write(tmp_path, more).read_text()
     assert format_estimate(effect["mean_change"]) in text
-    assert "No other source shows milium." in text
+    assert "No other source than south shows milium." in text
+    assert "| north | Sensitivity of the most probable label: gouty tophus |" in text
     assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
     assert "taken for one condition 2." in text
     assert "held out at a time: 0.800 from 20, 0.900 from 40." in text
-    assert "not measured." not in text.split("foreign pictures")[1].split("## Limits")[0]
+    assert (
+        "not measured." not in text.split("out-of-distribution pictures")[1].split("## Limits")[0]
+    )
 
 
 def test_a_condition_from_one_source_is_named_as_a_limit(card):
@@ -145,3 +167,62 @@ def test_every_table_has_as_many_cells_in_each_row(card):
     for block in re.findall(r"(?:^\|.*\n)+", card.text, flags=re.MULTILINE):
         cells = {len(re.findall(r"(?<!\\)\|", line)) for line in block.strip().splitlines()}
         assert len(cells) == 1
+
+
+def test_a_users_card_carries_no_facts_of_another_pool(card):
+    for words in ("labelled them anew", "atlases", "print a logo", "Maintenance", "goutpal"):
+        assert words not in card.text
+    assert card.text.count("Not stated by its makers.") >= 6
+
+
+def test_facts_stand_on_the_card_as_they_were_filled_in(metrics, tmp_path):
+    facts = """
+        maintenance = "Two people, until 2030."
+        [data]
+        labelling = "Three dermatologists, by majority."
+        limits = ["**Hands** alone."]
+        [licences]
+        "my|own" = "CC0 1.0"
+    """
+    text = write(tmp_path, metrics, facts=facts).read_text()
+    for words in (
+        "Two people, until 2030.",
+        "- Labels: Three derm",
+        "- **Hands** alone.",
+        "CC0 1.0",
+    ):
+        assert words in text
+
+
+def test_a_slip_in_the_facts_is_named(metrics, tmp_path):
+    with pytest.raises(TrainingError, match="labeling"):
+        write(tmp_path, metrics, facts='[data]\nlabeling = "by us"')
+    with pytest.raises(TrainingError, match="no TOML"):
+        write(tmp_path, metrics, facts="labelling = by us")
+
+
+def test_every_entry_of_the_facts_to_fill_in_is_known(tmp_path):
+    text = (FACTS_TO_FILL_IN).read_text()
+    (tmp_path / "facts.toml").write_text(re.sub(r"^# (?=\w+ = |\[)", "", text, flags=re.MULTILINE))
+    facts = read_facts(tmp_path / "facts.toml")
+    assert set(facts.model_fields_set) == set(Facts.model_fields)
+    assert set(facts.data.model_fields_set) == set(type(facts.data).model_fields)
+
+
+@pytest.mark.parametrize(
+    ("licences", "stamp"),
+    [
+        (["CC BY 4.0"], "any use that the photographs' licences allow (CC BY 4.0)"),
+        (["CC BY 4.0", "CC BY-NC 4.0"], "non-commercial"),
+        ([""], "no licence is stated for the photographs of clinic"),
+    ],
+)
+def test_the_weights_licence_follows_the_manifest(licences, stamp):
+    rows = [
+        Row(file=f"{n}.jpg", label="milium", source="clinic", group=str(n), licence=licence)
+        for n, licence in enumerate(licences)
+    ]
+    training = {"sources": {"clinic": len(rows)}, "licences": source_licences(rows)}
+    licence = weights_licence(source_terms(training, Facts()))
+    assert stamp in licence
+    assert ("non-commercial" in licence) == ("CC BY-NC 4.0" in licences)
