@@ -88,7 +88,8 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
             continue
         interval = None
         if figure["low"] is not None:
-            interval = [round(figure["low"], 4), round(figure["high"], 4)]
+            bounds = [round(figure["low"], 4), round(figure["high"], 4)]
+            interval = {"interval_95": bounds, "n": figure["n"]}
         results.append(
             EvalResult(
                 task_type="image-classification",
@@ -97,7 +98,7 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
                 metric_type=_HUB_METRICS.get(row.name, _HUB_METRICS.get(family, family)),
                 metric_name=row.title,
                 metric_value=round(figure["value"], 4),
-                metric_args=interval and {"interval_95": interval, "n": figure["n"]},
+                metric_args=interval,
             )
         )
     non_commercial = is_non_commercial(meta["licence"])
