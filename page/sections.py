@@ -25,6 +25,7 @@ FOLDER: Final = Path(__file__).parent
 MOST_PHOTOS: Final = 5
 """How many photos of one lesion are read together."""
 
+_ACCEPTED: Final = "image/jpeg,image/png,image/webp,image/heic,image/heif"
 _SHOWN_SIDE: Final = 480  # pixels, of the pictures that a finding shows
 
 _templates = Environment(
@@ -55,14 +56,11 @@ def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
 
 def frame(language: str) -> str:
     """Where a photo is chosen and framed."""
-    strings = {key: str(text) for key, text in words(language).table["frame"].items()}
+    say = words(language)
+    problems = {code: problem_text(code, language) for code in say.table["errors"]}
     limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": LEAST_SIDE}
-    return _render("frame", language, strings=json.dumps({**strings, **limits}))
-
-
-def waiting(language: str) -> str:
-    """Where the finding will be."""
-    return _render("waiting", language)
+    strings = {**problems, **say.table["frame"], **limits}
+    return _render("frame", language, strings=json.dumps(strings), accept=_ACCEPTED, cases=False)
 
 
 def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:
@@ -72,7 +70,12 @@ def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """
     say = words(language, labels)
     known = [label for label in conditions(labels) if label in say.table["labels"]]
-    return _render("learn", language, say=say, conditions=known, sources=all_sources())
+    return _render("learn", language, say=say, conditions=known)
+
+
+def sources(language: str) -> str:
+    """Where the statements of the page come from, by the numbers that stand behind them."""
+    return _render("sources", language, sources=all_sources().values())
 
 
 def quiz(
@@ -125,7 +128,7 @@ def finding(
     say = words(language, config.labels)
     if finding.problem:
         advice = say(f"quality.{finding.problem}.advice")
-        return _render("finding", language, finding=finding, advice=advice)
+        return _render("finding", language, finding=finding, advice=advice, pairs=[], beside=[])
     pairs = [
         {"photo": picture(seen(photo, heat_map)), "heat_map": picture(overlay(photo, heat_map))}
         for photo, heat_map in zip(photos, finding.heat_maps, strict=True)
@@ -145,6 +148,7 @@ def finding(
         "finding",
         language,
         advice="",
+        beside=[],
         pairs=pairs,
         file_name=f"calcinosis-{today}.html",
         report=_data_uri("text/html", _render("report", language, pairs=[], **values)),

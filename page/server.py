@@ -85,10 +85,12 @@ class Answers:
         sections = {
             "header": views.header(language, labels),
             "frame": views.frame(language),
-            "finding": views.waiting(language),
+            "finding": "",
             "learn": views.learn(language, labels),
+            "quiz": self.quiz.start(language) if self.quiz else "",
+            "sources": views.sources(language),
         }
-        return sections | ({"quiz": self.quiz.start(language)} if self.quiz else {})
+        return {name: text for name, text in sections.items() if text or name == "finding"}
 
 
 def build_app(
@@ -115,20 +117,24 @@ def build_app(
             for name, text in answers.sections("en").items()
         }
 
+        def in_language(language: str) -> dict[gr.HTML, str]:
+            texts = answers.sections(language)
+            return {parts[name]: text for name, text in texts.items() if name != "finding"}
+
         def translate(event: gr.EventData) -> dict[gr.HTML, str]:
-            """The page in the language that a visitor chose."""
-            return {parts[name]: text for name, text in answers.sections(_language(event)).items()}
+            """The page in the language that a visitor chose; its script asks for the finding anew."""
+            return in_language(_language(event))
 
         def greet(request: gr.Request) -> Any:
             """The page in the language that a visitor's browser asks for."""
             language = incoming.accepted_language(request.headers.get("accept-language", ""))
-            texts = {} if language == "en" else answers.sections(language)
-            return {parts[name]: text for name, text in texts.items()} or gr.skip()
+            return gr.skip() if language == "en" else in_language(language)
 
         parts["frame"].submit(answers.look, outputs=parts["finding"], **hidden, **shared).then(
             None, inputs=parts["finding"], js=_ANSWERED, **hidden
         )
-        everything = [*parts.values()]
+        parts["frame"].clear(None, outputs=parts["finding"], js="() => ''", **hidden)
+        everything = [part for name, part in parts.items() if name != "finding"]
         parts["header"].select(translate, outputs=everything, **hidden)
         app.load(greet, outputs=everything, **hidden)
         if answers.quiz:

@@ -1,17 +1,23 @@
 // Choosing and framing photos in the browser. Only the framed part leaves it, encoded anew: a canvas
-// carries no metadata. A file that the browser cannot show is sent as it is, for the server to judge.
+// carries no metadata. What the browser cannot show but may be a photo is sent as it is.
 // Gradio calls this text as a function of (element, trigger, props, server, upload, watch).
 
 const MOST_SIDE = 1280; // pixels of a framed photo; the network sees fewer
-const photos = []; // {name, bitmap or null, raw, zoom, x, y}
+const MOST_ZOOM = 8;
+const photos = []; // views of one lesion: {bitmap or null, raw, zoom, x, y}
 let current = 0;
 let stream = null;
 let looking = false;
+let asked = null; // what the server is asked about
+let sent = null; // what the finding on the page was made of
 let strings = {};
 
 const $ = (selector) => element.querySelector(selector);
 const fill = (text, ...values) => values.reduce((t, value) => t.replace("%s", value), text);
 const say = (text) => { $("[data-show=status]").textContent = text; };
+const complain = (text) => { $("[data-show=problem]").textContent = text; };
+const clamp = (value, least = 0, most = 1) => Math.min(most, Math.max(least, value));
+const starting = () => ({ zoom: 1, x: 0.5, y: 0.5 });
 
 function square(photo) {
   const { width, height } = photo.bitmap;
@@ -36,6 +42,15 @@ function framed(photo) {
   return canvas.toDataURL("image/jpeg", 0.95);
 }
 
+// A finding says something of the photo and frame that it was made of, and of no other.
+const state = () => JSON.stringify(photos.map(({ id, turned, zoom, x, y }) => [id, turned, zoom, x, y]));
+function markStale() {
+  const finding = document.querySelector(".cc-finding");
+  const stale = Boolean(sent) && sent.state !== state();
+  finding?.classList.toggle("cc-stale", stale);
+  document.querySelector(".cc-stale-note")?.toggleAttribute("hidden", !stale);
+}
+
 function show() {
   const photo = photos[current];
   $(".cc-stage").hidden = !photo;
@@ -44,28 +59,28 @@ function show() {
   look.textContent = looking ? strings.looking
     : photos.length > 1 ? fill(strings.look_together, photos.length) : strings.look;
   showStrip();
+  markStale();
   if (!photo) return;
   for (const slider of element.querySelectorAll("[data-move]")) {
     slider.disabled = slider.closest("label").hidden = !photo.bitmap;
     slider.value = photo[slider.dataset.move];
   }
-  const canvas = $("canvas");
-  canvas.hidden = !photo.bitmap;
-  if (photo.bitmap) {
-    draw(canvas, photo);
-    const { side } = square(photo);
-    const few = side < strings.least ? ` ${fill(strings.too_few, strings.least)}` : "";
-    $("[data-show=size]").textContent = fill(strings.size, side, side) + few;
-    $("[data-show=size]").classList.toggle("cc-few", Boolean(few));
-  } else {
-    $("[data-show=size]").textContent = strings.whole;
-    $("[data-show=size]").classList.remove("cc-few");
-  }
+  $(".cc-view").hidden = !photo.bitmap;
+  if (photo.bitmap) draw($("canvas"), photo);
+  showSize(photo);
+}
+
+function showSize(photo) {
+  const side = photo.bitmap ? square(photo).side : Infinity;
+  const few = side < strings.least;
+  const advice = few ? ` ${fill(photo.zoom > 1 ? strings.too_few : strings.too_small, strings.least)}` : "";
+  $("[data-show=size]").textContent = photo.bitmap ? fill(strings.size, side, side) + advice : strings.whole;
+  $("[data-show=size]").classList.toggle("cc-few", few);
 }
 
 function showStrip() {
-  const strip = $(".cc-strip");
-  strip.replaceChildren(...photos.map((photo, index) => {
+  $(".cc-strip").hidden = photos.length < 2;
+  $(".cc-strip").replaceChildren(...photos.map((photo, index) => {
     const item = document.createElement("li");
     const select = document.createElement("button");
     select.type = "button";
@@ -84,9 +99,9 @@ function showStrip() {
     remove.setAttribute("aria-label", fill(strings.remove, index + 1));
     remove.onclick = () => {
       photos.splice(index, 1);
-      current = Math.max(0, Math.min(current, photos.length - 1));
+      current = clamp(current, 0, photos.length - 1);
       show();
-      $(photos.length ? ".cc-thumb" : "#cc-file").focus();
+      $(photos.length > 1 ? ".cc-thumb" : "#cc-add").focus();
     };
     item.append(select, remove);
     return item;
@@ -100,39 +115,96 @@ const asDataUri = (file) => new Promise((resolve, reject) => {
   reader.readAsDataURL(file);
 });
 
-async function add(files) {
+// What keeps a file from being read, by the code of its error; HEIC is for the server to judge.
+async function problemOf(file, bitmap) {
+  if (!file.size) return "empty";
+  if (file.size > strings.megabytes * 1024 * 1024) return "too_large";
+  if (bitmap) return null;
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
+  if (/^.{4}ftyp(hei|mif1|msf1)/s.test(start)) return null;
+  if (/^(\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP)/s.test(start)) return "damaged";
+  return /^(GIF8|BM|II\*\0|MM\0\*|%PDF|.{4}ftyp|\0\0\0\x0cj|\xff\x0a)/s.test(start) ? "unsupported_format" : "not_an_image";
+}
+
+async function opened(file) {
+  let bitmap = null;
+  try { bitmap = file.size ? await createImageBitmap(file) : null; } catch { /* said below */ }
+  const problem = await problemOf(file, bitmap);
+  if (problem) { complain(`${file.name ? `${file.name}: ` : ""}${strings[problem]}`); return null; }
+  return { id: crypto.getRandomValues(new Uint32Array(1))[0], turned: 0, bitmap, raw: bitmap ? null : await asDataUri(file), ...starting() };
+}
+
+// A photo that is chosen takes the place of what was there.
+async function choose(files) {
+  complain("");
+  const photo = files.length ? await opened(files[0]) : null;
+  if (!photo) return;
+  photos.splice(0, photos.length, photo);
+  current = 0;
+  say("");
+  show();
+}
+
+async function addViews(files) {
+  complain("");
   for (const file of files) {
-    if (photos.length >= strings.most) { say(fill(strings.too_many, strings.most)); break; }
-    if (file.size > strings.megabytes * 1024 * 1024) { say(fill(strings.too_large, strings.megabytes)); continue; }
-    let bitmap = null;
-    try { bitmap = await createImageBitmap(file); } catch { /* the server says what it is */ }
-    const raw = bitmap ? null : await asDataUri(file);
-    photos.push({ bitmap, raw, zoom: 1, x: 0.5, y: 0.5 });
-    current = photos.length - 1;
-    say("");
+    if (photos.length >= strings.most) { complain(fill(strings.too_many, strings.most)); break; }
+    const photo = await opened(file);
+    if (photo) current = photos.push(photo) - 1;
   }
   show();
 }
 
+function startOver() {
+  photos.length = current = 0;
+  sent = null;
+  complain(""); say(strings.cleared);
+  show();
+  trigger("clear", {});
+  $("#cc-file").focus();
+}
+
+async function turn() {
+  const photo = photos[current];
+  if (!photo?.bitmap) return;
+  const canvas = document.createElement("canvas");
+  canvas.width = photo.bitmap.height;
+  canvas.height = photo.bitmap.width;
+  const context = canvas.getContext("2d");
+  context.translate(canvas.width, 0);
+  context.rotate(Math.PI / 2);
+  context.drawImage(photo.bitmap, 0, 0);
+  Object.assign(photo, { bitmap: await createImageBitmap(canvas), turned: (photo.turned + 1) % 4, x: 1 - photo.y, y: photo.x });
+  show();
+}
+
+function reset() { Object.assign(photos[current], starting()); show(); }
+
 function look() {
   if (!photos.length || looking) return;
   if (!navigator.onLine) { say(strings.offline); return; }
+  ask({ state: state(), photos: photos.map(framed) });
+}
+
+function ask(what, again = false) {
+  asked = { ...what, again };
   looking = true;
   show();
   say(strings.looking);
-  trigger("submit", { photos: photos.map(framed), language: document.documentElement.lang });
+  trigger("submit", { photos: what.photos, language: document.documentElement.lang });
 }
 
 // The page calls this when the server has answered, or has failed to.
 window.calcinosisAnswered = (answered) => {
   looking = false;
+  if (answered) sent = asked;
   show();
-  const refused = document.querySelector(".cc-problem, .cc-retake");
+  const refused = document.querySelector(".cc-problem, .cc-finding.cc-retake");
   say(!answered ? strings.failed : refused ? strings.refused : strings.ready);
   const withPhoto = document.getElementById("cc-with-photo");
   if (withPhoto) withPhoto.checked = false; // a tick is for one finding only
   const title = document.getElementById("cc-finding-title");
-  if (answered && title) title.focus();
+  if (answered && title && !asked.again) title.focus();
 };
 
 // Where the server refuses a request (busy, too many), Gradio only shows a message: then nothing comes.
@@ -148,9 +220,10 @@ window.addEventListener("offline", () => {
 window.addEventListener("online", () => say(photos.length ? strings.online : ""));
 
 async function openCamera() {
+  complain("");
   try {
     stream = await navigator.mediaDevices.getUserMedia({ video: { facingMode: "environment", width: { ideal: 1920 } } });
-  } catch { say(strings.no_camera); return; }
+  } catch { complain(strings.no_camera); return; }
   $("video").srcObject = stream;
   $(".cc-camera").hidden = false;
   $("[data-do=shutter]").focus();
@@ -170,29 +243,30 @@ async function shoot() {
   canvas.height = video.videoHeight;
   canvas.getContext("2d").drawImage(video, 0, 0);
   closeCamera();
-  await add([await new Promise((resolve) => canvas.toBlob(resolve, "image/png"))]);
+  await choose([await new Promise((resolve) => canvas.toBlob(resolve, "image/png"))]);
 }
 
 async function pasteFromClipboard() {
   try {
     for (const item of await navigator.clipboard.read()) {
       const type = item.types.find((name) => name.startsWith("image/"));
-      if (type) { await add([await item.getType(type)]); return; }
+      if (type) { await choose([await item.getType(type)]); return; }
     }
   } catch { /* said below */ }
-  say(strings.no_paste);
+  complain(strings.no_paste);
 }
 
-const actions = { camera: openCamera, cancel: closeCamera, shutter: shoot, paste: pasteFromClipboard, look };
+const actions = { camera: openCamera, cancel: closeCamera, shutter: shoot, paste: pasteFromClipboard, look, turn, reset, over: startOver };
 
 element.addEventListener("click", (event) => {
   actions[event.target.closest("[data-do]")?.dataset.do]?.();
 });
 element.addEventListener("change", async (event) => {
-  if (event.target.id !== "cc-file") return;
+  const takes = { "cc-file": choose, "cc-add": addViews }[event.target.id];
+  if (!takes) return;
   const files = [...event.target.files];
   event.target.value = ""; // so that the same file can be chosen again
-  await add(files);
+  await takes(files);
 });
 element.addEventListener("input", (event) => {
   const move = event.target.dataset.move;
@@ -200,51 +274,75 @@ element.addEventListener("input", (event) => {
   photos[current][move] = Number(event.target.value);
   show();
 });
-element.addEventListener("dragover", (event) => event.preventDefault());
-element.addEventListener("drop", (event) => {
+// A drop anywhere is a photo for this page: beside the card, the browser would leave the page for it.
+document.addEventListener("dragover", (event) => event.preventDefault());
+document.addEventListener("drop", (event) => {
   event.preventDefault();
-  add([...event.dataTransfer.files]);
+  if (event.dataTransfer?.files.length) choose([...event.dataTransfer.files]);
 });
 document.addEventListener("paste", (event) => {
   const files = [...(event.clipboardData?.files ?? [])];
-  if (files.length) { event.preventDefault(); add(files); }
+  if (files.length) { event.preventDefault(); choose(files); }
 });
 
-// Dragging and the wheel move the frame too; the sliders do all of it for the keyboard.
+// The mouse drags, its wheel zooms; two fingers do both, so that one finger can scroll past the photo.
+// The sliders do all of it for the keyboard.
+function moved(across, down, zoom = 1) {
+  const photo = photos[current];
+  const before = square(photo);
+  const scale = before.side / $("canvas").clientWidth;
+  const left = before.left - across * scale;
+  const top = before.top - down * scale;
+  photo.zoom = clamp(photo.zoom * zoom, 1, MOST_ZOOM);
+  const { side } = square(photo);
+  const room = { x: photo.bitmap.width - side, y: photo.bitmap.height - side };
+  const grown = (before.side - side) / 2; // what is in the middle stays there
+  if (room.x) photo.x = clamp((left + grown) / room.x);
+  if (room.y) photo.y = clamp((top + grown) / room.y);
+  show();
+}
+const onCanvas = (event) => event.target === $("canvas") && photos[current]?.bitmap;
 let grip = null;
 element.addEventListener("pointerdown", (event) => {
-  if (event.target !== $("canvas") || !photos[current]?.bitmap) return;
+  if (!onCanvas(event) || event.pointerType === "touch") return;
   grip = { x: event.clientX, y: event.clientY };
   event.target.setPointerCapture(event.pointerId);
 });
 element.addEventListener("pointermove", (event) => {
   if (!grip) return;
-  const photo = photos[current];
-  const { side } = square(photo);
-  const scale = side / event.target.clientWidth;
-  const clamp = (value) => Math.min(1, Math.max(0, value));
-  const roomX = photo.bitmap.width - side;
-  const roomY = photo.bitmap.height - side;
-  if (roomX) photo.x = clamp(photo.x - ((event.clientX - grip.x) * scale) / roomX);
-  if (roomY) photo.y = clamp(photo.y - ((event.clientY - grip.y) * scale) / roomY);
+  moved(event.clientX - grip.x, event.clientY - grip.y);
   grip = { x: event.clientX, y: event.clientY };
-  show();
 });
 for (const name of ["pointerup", "pointercancel"]) element.addEventListener(name, () => { grip = null; });
 element.addEventListener("wheel", (event) => {
-  const photo = photos[current];
-  if (event.target !== $("canvas") || !photo?.bitmap) return;
+  if (!onCanvas(event)) return;
   event.preventDefault();
-  photo.zoom = Math.min(8, Math.max(1, photo.zoom * Math.exp(-event.deltaY / 400)));
-  show();
+  moved(0, 0, Math.exp(-event.deltaY / 400));
 }, { passive: false });
 
-// A change of language renders the part anew; what was chosen stays.
+let pinch = null;
+const pinchOf = ([one, other]) => ({
+  x: (one.clientX + other.clientX) / 2,
+  y: (one.clientY + other.clientY) / 2,
+  apart: Math.max(1, Math.hypot(one.clientX - other.clientX, one.clientY - other.clientY)),
+});
+const followPinch = (event) => {
+  if (event.touches.length !== 2 || !onCanvas(event)) { pinch = null; return; }
+  event.preventDefault();
+  const now = pinchOf(event.touches);
+  if (pinch) moved(now.x - pinch.x, now.y - pinch.y, now.apart / pinch.apart);
+  pinch = now;
+};
+for (const name of ["touchstart", "touchmove", "touchend"]) element.addEventListener(name, followPinch, { passive: false });
+
+// A change of language renders this part anew; what was chosen stays, and its finding is told again.
 function speak() {
   const section = $("[data-strings]");
   strings = JSON.parse(section.dataset.strings);
+  const changed = document.documentElement.lang !== section.dataset.language;
   document.documentElement.lang = section.dataset.language;
   show();
+  if (changed && sent && !looking) ask(sent, true);
 }
 watch("value", speak);
 speak();

@@ -1,5 +1,6 @@
 """What the page says beside a finding: one table of strings per language, joined to that of `model/words`."""
 
+import re
 import tomllib
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,20 @@ def words(language: str = "en", labels: tuple[str, ...] = LABELS) -> Words:
     table = tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8"))
     if labels != LABELS:
         table = _replaced(table, table["own_labels"])
-    return Words(ours | table)
+    return Words(_unbroken(ours | table))
+
+
+def _unbroken(node: Any) -> Any:
+    """The strings of a table with a number and its unit on one line."""
+    if isinstance(node, dict):
+        return {key: _unbroken(value) for key, value in node.items()}
+    if isinstance(node, list):
+        return [_unbroken(value) for value in node]
+    return (
+        re.sub(r"(?<=[\d}]) (?=%|mm\b|cm\b|MB\b)", "\u00a0", node)
+        if isinstance(node, str)
+        else node
+    )
 
 
 def _replaced(table: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:

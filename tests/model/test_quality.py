@@ -1,5 +1,6 @@
 """The photo-quality gate: what it refuses, with the right reason, and what it must let through."""
 
+import csv
 import os
 import re
 from pathlib import Path
@@ -8,12 +9,14 @@ import numpy as np
 import pytest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.quality import BOUNDS, find_quality_issue, judge, measure
+from calcinosis.model.quality import BOUNDS, LEAST_SIDE, find_quality_issue, judge, measure
 from calcinosis.model.words import languages, words
 from PIL import Image, ImageDraw
 
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
+
+ROOT = Path(__file__).parents[2]
 
 
 def good(label: str = "calcinosis_cutis", seed: int = 0) -> Image.Image:
@@ -86,3 +89,23 @@ def test_hardly_a_photograph_of_the_three_conditions_is_refused() -> None:
     targets = [row for row in rows if row.label != "other"]
     refused = [row.file for row in targets if find_quality_issue(open_photo(Path(root) / row.file))]
     assert len(refused) <= 0.05 * len(targets), refused
+
+
+def test_a_framed_close_up_of_a_hand_or_foot_is_hardly_ever_called_blurred() -> None:
+    """What the page sends is a part of a photo: skin at twice its size has fewer edges a pixel."""
+    root = os.environ.get("CALCINOSIS_PHOTOS")
+    if not root:
+        pytest.skip("CALCINOSIS_PHOTOS names no folder of real photographs")
+    with (ROOT / "data" / "curated" / "body_site.csv").open(encoding="utf-8", newline="") as table:
+        files = [r["file"] for r in csv.DictReader(table) if r["body_site"].startswith("acral")]
+    photos = [open_photo(Path(root) / file) for file in files if (Path(root) / file).exists()]
+    framed = [photo for photo in map(at_twice_its_size, photos) if min(photo.size) >= LEAST_SIDE]
+    sharp = [measure(photo).sharpness >= BOUNDS["blurred"].least for photo in framed]
+    assert len(sharp) > 80
+    assert sharp.count(False) <= 0.02 * len(sharp)
+
+
+def at_twice_its_size(photo: Image.Image) -> Image.Image:
+    side = min(photo.size) // 2
+    left, upper = (photo.width - side) // 2, (photo.height - side) // 2
+    return photo.crop((left, upper, left + side, upper + side))

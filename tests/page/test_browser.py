@@ -30,16 +30,32 @@ DESKTOP: Final = {"width": 1200, "height": 900}
 PHONE: Final = {"width": 360, "height": 740}
 
 
-def upload(page: Page, *contents: bytes, name: str = "photo.png") -> None:
-    """Choose files, as a visitor does in the file dialog."""
-    files = [{"name": name, "mimeType": "image/png", "buffer": content} for content in contents]
-    page.set_input_files("#cc-file", files)  # type: ignore[arg-type]
+def upload(page: Page, first: bytes, *views: bytes, name: str = "photo.png") -> None:
+    """Choose a photo, as a visitor does in the file dialog, and add more views of the same lesion."""
+    files = [{"name": name, "mimeType": "image/png", "buffer": file} for file in (first, *views)]
+    page.set_input_files("#cc-file", files[0])  # type: ignore[arg-type]
+    if views:
+        page.wait_for_selector(".cc-stage:not([hidden])")
+        page.set_input_files("#cc-add", files[1:])  # type: ignore[arg-type]
+        page.wait_for_function(f"document.querySelectorAll('.cc-thumb').length === {len(files)}")
+
+
+def unfold(page: Page) -> None:
+    """Open all that is folded, as who reads everything does."""
+    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+
+
+def problem_line(page: Page) -> str:
+    page.wait_for_selector("[data-show=problem]:not(:empty)")
+    return page.inner_text("[data-show=problem]")
 
 
 def look(page: Page) -> str:
     """Press the button and wait for the answer; returns its text."""
     page.click("[data-do=look]:not([disabled])")
     page.wait_for_function("document.activeElement?.id === 'cc-finding-title'")
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+    unfold(page)
     return page.inner_text(".cc-finding")
 
 
@@ -70,7 +86,7 @@ def fits(page: Page) -> bool:
 def test_a_photo_becomes_a_finding_that_defers(open_page: Open) -> None:
     page = open_page()
     before = page.inner_text("body")
-    assert before.index("not a diagnosis") < before.index("Choose a photo")
+    assert before.index("Not a diagnosis") < before.index("Choose a photo")
     assert "See a clinician soon" in before
     upload(page, drawn())
     text = look(page)
@@ -99,6 +115,10 @@ def test_the_page_is_accessible_and_fits_before_and_after_a_finding(
     assert serious(page) == []
     assert fits(page)
     keep(page, f"{name}-start")
+    unfold(page)
+    assert serious(page) == []
+    assert fits(page)
+    keep(page, f"{name}-unfolded")
     upload(page, drawn(), drawn(seed=1))
     look(page)
     assert serious(page) == []
@@ -108,16 +128,31 @@ def test_the_page_is_accessible_and_fits_before_and_after_a_finding(
 
 def test_a_spanish_browser_is_met_in_spanish_and_can_switch(open_page: Open) -> None:
     page = open_page(locale="es-ES")
-    page.wait_for_selector("text=Antes de empezar")
+    page.wait_for_selector("text=No es un diagnóstico")
     assert page.get_attribute("html", "lang") == "es"
     upload(page, drawn())
     assert "Solo un profesional sanitario" in look(page)
     assert serious(page) == []
     keep(page, "spanish")
     page.click("[data-language=en]")
-    page.wait_for_selector("text=Before you start")
+    page.wait_for_selector("text=Not a diagnosis")
     assert page.get_attribute("html", "lang") == "en"
     assert "Only a clinician" in look(page)
+
+
+def test_a_change_of_language_keeps_the_finding_and_tells_it_anew(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn("gouty_tophus"))
+    look(page)
+    pictures = [image.get_attribute("src") for image in page.query_selector_all(".cc-pair img")]
+    page.fill("[data-move=zoom]", "2")
+    page.click("[data-language=es]")
+    page.wait_for_selector(".cc-finding >> text=Solo un profesional sanitario")
+    after = [image.get_attribute("src") for image in page.query_selector_all(".cc-pair img")]
+    assert after == pictures, "it is still the finding of the frame that was read"
+    assert page.is_visible(".cc-stale-note")
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+    assert page.inner_text("[data-show=status]") == "El resultado está listo."
 
 
 def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
@@ -203,14 +238,35 @@ def test_a_phone_photo_is_upright(open_page: Open) -> None:
 )
 def test_a_bad_file_is_answered_kindly(open_page: Open, content: bytes, says: str) -> None:
     page = open_page()
-    upload(page, content)
-    page.wait_for_selector(".cc-stage:not([hidden])")
-    text = look(page)
-    assert says in text
-    assert "Only a clinician" in text
-    assert "There is no finding" in page.inner_text("[data-show=status]")
+    upload(page, content, name="bump.jpg")
+    assert says in problem_line(page)
+    assert "bump.jpg" in problem_line(page)
+    assert not page.is_visible(".cc-stage"), "no empty picture, no button that can only fail"
     keep(page, "bad-file")
     assert serious(page) == []
+    upload(page, drawn())
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    assert page.inner_text("[data-show=problem]") == ""
+    upload(page, content)
+    problem_line(page)
+    assert page.is_visible(".cc-stage"), "the photo from before is still there"
+
+
+def test_a_file_that_is_too_large_is_refused_where_it_was_chosen(open_page: Open) -> None:
+    page = open_page()
+    page.evaluate(
+        """() => {
+            const transfer = new DataTransfer();
+            const file = new File([new Uint8Array(41 * 1024 * 1024)], "huge.jpg", { type: "image/jpeg" });
+            transfer.items.add(file);
+            const input = document.getElementById("cc-file");
+            input.files = transfer.files;
+            input.dispatchEvent(new Event("change", { bubbles: true }));
+        }"""
+    )
+    assert "larger than" in problem_line(page)
+    assert page.get_attribute("[data-show=problem]", "role") == "alert"
+    assert not page.is_visible("[data-do=look]")
 
 
 def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Open) -> None:
@@ -230,7 +286,8 @@ def test_every_refusal_of_the_gate_says_why_and_what_to_do_better(open_page: Ope
         assert "Only a clinician" in text
         assert "Assumed before looking" not in text  # no figures, since no answer is used
         keep(page, f"refused-{code}")
-        page.click("[aria-label='Remove photo 1']")
+        assert "probabilit" not in text
+        assert "Why, and why it may be wrong" not in text
     assert serious(page) == []
 
 
@@ -318,7 +375,7 @@ def test_no_foreign_host_is_asked_and_the_page_needs_none(open_page: Open, addre
 
     page.context.route("**/*", own_only)
     page.reload()
-    page.wait_for_selector("[data-do=look]")
+    page.wait_for_selector("[data-do=look]", state="attached")
     upload(page, drawn())
     assert "Only a clinician" in look(page)
     assert asked == []
@@ -358,31 +415,220 @@ def test_the_report_is_a_page_without_the_photo(open_page: Open) -> None:
     assert sizes[0] < sizes[1]
 
 
+def hand_over(page: Page, event: str, target: str, content: bytes) -> None:
+    """Paste or drop a photo on a part of the page."""
+    page.evaluate(
+        """([event, target, encoded]) => {
+            const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
+            const transfer = new DataTransfer();
+            transfer.items.add(new File([bytes], "a.png", { type: "image/png" }));
+            const data = { paste: "clipboardData", drop: "dataTransfer" }[event];
+            const options = { bubbles: true, cancelable: true, [data]: transfer };
+            document.querySelector(target).dispatchEvent(event === "paste"
+                ? new ClipboardEvent(event, options) : new DragEvent(event, options));
+        }""",
+        [event, target, base64.b64encode(content).decode()],
+    )
+
+
+def framed_size(page: Page, contains: str) -> None:
+    page.wait_for_function(
+        "(size) => document.querySelector('[data-show=size]').textContent.includes(size)",
+        arg=contains,
+    )
+
+
 def test_photos_are_pasted_dropped_and_taken_with_the_camera(open_page: Open) -> None:
     page = open_page(permissions=["camera"])
-    encoded = base64.b64encode(drawn()).decode()
-    for event, data in (("paste", "clipboardData"), ("drop", "dataTransfer")):
-        page.evaluate(
-            """([event, data, encoded]) => {
-                const bytes = Uint8Array.from(atob(encoded), (letter) => letter.charCodeAt(0));
-                const transfer = new DataTransfer();
-                transfer.items.add(new File([bytes], "a.png", { type: "image/png" }));
-                const target = document.querySelector(".cc-drop");
-                const options = { bubbles: true, cancelable: true, [data]: transfer };
-                target.dispatchEvent(event === "paste"
-                    ? new ClipboardEvent(event, options) : new DragEvent(event, options));
-            }""",
-            [event, data, encoded],
-        )
-    page.wait_for_function("document.querySelectorAll('.cc-thumb').length === 2")
+    hand_over(page, "paste", ".cc-frame", drawn(size=(300, 310)))
+    framed_size(page, "300 × 300")
+    hand_over(page, "drop", "h1", drawn(size=(280, 290)))  # beside the card, too
+    framed_size(page, "280 × 280")
+    assert len(page.query_selector_all(".cc-thumb")) == 1, "a photo takes the place of another"
     page.click("[data-do=camera]")
     page.wait_for_function("document.querySelector('video').videoWidth > 0")
     page.click("[data-do=shutter]")
-    page.wait_for_function("document.querySelectorAll('.cc-thumb').length === 3")
+    page.wait_for_function(
+        "!document.querySelector('[data-show=size]').textContent.includes('280')"
+    )
+    assert len(page.query_selector_all(".cc-thumb")) == 1
+    assert serious(page) == []
+
+
+def test_more_views_of_one_lesion_are_added_on_purpose_and_all_can_be_cleared(
+    open_page: Open,
+) -> None:
+    page = open_page()
+    upload(page, drawn(), drawn(seed=1), drawn(seed=2))
     assert "Look at these 3 photos" in page.inner_text("[data-do=look]")
+    assert "Only for the same bump" in page.inner_text("#cc-add-how")
     page.click("[aria-label='Remove photo 2']")
     assert len(page.query_selector_all(".cc-thumb")) == 2
-    assert serious(page) == []
+    assert "2 photos were read together" in look(page)
+    upload(page, drawn("other"))
+    page.wait_for_function("document.querySelectorAll('.cc-thumb').length === 1")
+    page.click("[data-do=over]")
+    page.wait_for_selector(".cc-finding", state="detached")
+    assert not page.is_visible(".cc-stage")
+    assert page.evaluate("document.activeElement.id") == "cc-file"
+
+
+def test_a_finding_is_greyed_the_moment_photo_or_frame_changes(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    look(page)
+    assert not page.is_visible(".cc-stale-note")
+    page.fill("[data-move=zoom]", "2")
+    assert page.is_visible(".cc-stale-note")
+    opacity = "Number(getComputedStyle(document.querySelector('.cc-finding .cc-headline')).opacity)"
+    assert page.evaluate(opacity) < 0.5
+    page.click("[data-do=reset]")
+    assert not page.is_visible(".cc-stale-note"), "it is the frame that was read again"
+    upload(page, drawn("other"))
+    page.wait_for_selector(".cc-stale-note:visible")
+    look(page)
+    assert not page.is_visible(".cc-stale-note")
+
+
+def test_a_photo_is_turned_and_sent_as_it_is_shown(open_page: Open) -> None:
+    left_red = Image.new("RGB", (300, 300), (40, 160, 60))
+    left_red.paste((200, 30, 30), (0, 0, 100, 300))
+    page = open_page()
+    upload(page, encode(left_red))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    page.click("[data-do=turn]")
+    page.wait_for_timeout(200)
+    (photo,) = sent_photos(page)
+    red, green, _ = photo.convert("RGB").getpixel((150, 40))  # type: ignore[misc]
+    assert red > 150 > green, "what was left is now on top"
+
+
+def touch(page: Page, *moves: list[tuple[float, float]]) -> None:
+    """Put as many fingers on the screen as the first move has, and move them."""
+    session = page.context.new_cdp_session(page)
+    for number, points in enumerate(moves):
+        fingers = [{"x": x, "y": y, "id": n} for n, (x, y) in enumerate(points)]
+        kind = "touchMove" if number else "touchStart"
+        session.send("Input.dispatchTouchEvent", {"type": kind, "touchPoints": fingers})
+        page.wait_for_timeout(30)
+    session.send("Input.dispatchTouchEvent", {"type": "touchEnd", "touchPoints": []})
+    page.wait_for_timeout(300)
+
+
+def test_two_fingers_zoom_and_one_scrolls_past_the_photo(open_page: Open) -> None:
+    page = open_page(viewport=PHONE, has_touch=True, is_mobile=True)
+    upload(page, drawn(size=(480, 400)))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    page.evaluate("document.querySelector('.cc-view').scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)
+    box = page.query_selector(".cc-view canvas").bounding_box()  # type: ignore[union-attr]
+    assert box
+    x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
+    before = page.inner_text("[data-show=size]")
+    scrolled = page.evaluate("scrollY")
+    touch(page, *[[(x, y - 12 * step)] for step in range(12)])
+    assert page.evaluate("scrollY") > scrolled + 40, "one finger scrolls"
+    assert page.inner_text("[data-show=size]") == before, "and changes no frame"
+    page.evaluate("document.querySelector('.cc-view').scrollIntoView({ block: 'center' })")
+    page.wait_for_timeout(300)
+    scrolled = page.evaluate("scrollY")
+    touch(page, *[[(x - 20 - 6 * step, y), (x + 20 + 6 * step, y)] for step in range(10)])
+    zoom = float(page.input_value("[data-move=zoom]"))
+    assert 2 < zoom <= 8, "two fingers zoom"
+    assert page.evaluate("scrollY") == scrolled
+    assert page.evaluate("visualViewport.scale") == 1, "the photo, and not the page"
+
+
+def test_the_ring_is_a_third_of_the_frame_and_in_no_photo_that_is_sent(open_page: Open) -> None:
+    page = open_page(viewport=PHONE)
+    green = Image.new("RGB", (300, 300), (40, 160, 60))
+    upload(page, encode(green))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    boxes = [page.query_selector(s).bounding_box() for s in (".cc-view canvas", ".cc-ring")]  # type: ignore[union-attr]
+    assert boxes[0]
+    assert boxes[1]
+    assert boxes[1]["width"] / boxes[0]["width"] == pytest.approx(1 / 3, abs=0.02)
+    (photo,) = sent_photos(page)
+    assert max(high - low for low, high in photo.convert("RGB").getextrema()) < 8  # type: ignore[operator, misc]
+
+
+def test_too_few_pixels_at_the_smallest_zoom_are_not_helped_by_zooming_out(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn(size=(100, 110)))
+    page.wait_for_selector(".cc-stage:not([hidden])")
+    said = page.inner_text("[data-show=size]")
+    assert "too few" in said
+    assert "Zoom out" not in said
+    page.fill("[data-move=zoom]", "2")
+    assert "Zoom out" in page.inner_text("[data-show=size]")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_a_ticked_box_looks_unlike_an_empty_one(open_page: Open, scheme: str) -> None:
+    page = open_page(color_scheme=scheme)
+    upload(page, drawn())
+    look(page)
+    box = page.query_selector("#cc-with-photo")
+    assert box
+    shown = {}
+    for ticked in (False, True):
+        page.set_checked("#cc-with-photo", ticked)
+        for place in ("away", "over"):
+            page.mouse.move(0, 0) if place == "away" else box.hover()
+            picture = Image.open(io.BytesIO(box.screenshot())).convert("L")
+            shown[ticked, place] = picture
+            low, high = picture.getextrema()
+            assert high - low > 60, f"the box is seen, {ticked=} {place=}"  # type: ignore[operator]
+    for place in ("away", "over"):
+        pixels = zip(shown[False, place].tobytes(), shown[True, place].tobytes(), strict=True)
+        differing = sum(abs(one - other) > 60 for one, other in pixels)
+        assert differing > 20, f"a tick is seen {place}"
+
+
+def test_numbers_lead_to_a_numbered_list_of_sources(open_page: Open) -> None:
+    page = open_page()
+    unfold(page)
+    cited = {link.inner_text() for link in page.query_selector_all("a.cc-cite")}
+    listed = page.query_selector_all(".cc-sources li")
+    numbers = [item.inner_text().split()[0] for item in listed]
+    assert numbers == [f"[{n}]" for n in range(1, len(listed) + 1)]
+    assert cited <= set(numbers)
+    page.reload()
+    page.wait_for_selector("[data-do=look]", state="attached")
+    page.click(".cc-flags a.cc-cite >> nth=0")
+    number = page.inner_text(".cc-flags a.cc-cite >> nth=0").strip("[]")
+    page.wait_for_selector(f"#cc-source-{number}:visible")
+    assert page.evaluate("document.activeElement.id") == f"cc-source-{number}"
+
+
+def test_text_to_read_is_larger_than_what_is_said_in_passing(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    look(page)
+    size = "(s) => Math.min(...[...document.querySelectorAll(s)].map((e) => parseFloat(getComputedStyle(e).fontSize)))"
+    body = page.evaluate(size, ".cc-card p:not(.cc-quiet), .cc-card li, .cc-card td")
+    assert body >= 16
+    assert 14 <= page.evaluate(size, ".cc-quiet") < body
+
+
+def test_bars_are_seen_in_forced_colours(open_page: Open) -> None:
+    page = open_page(forced_colors="active")
+    upload(page, drawn())
+    look(page)
+    bar = page.query_selector(".cc-bar")
+    assert bar
+    low, high = Image.open(io.BytesIO(bar.screenshot())).convert("L").getextrema()
+    assert high - low > 60  # type: ignore[operator]
+
+
+def test_a_finding_prints_without_the_tools_around_it(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    look(page)
+    page.emulate_media(media="print")
+    assert page.is_visible(".cc-finding .cc-headline")
+    assert not page.is_visible(".cc-frame")
+    assert not page.is_visible(".cc-languages")
 
 
 @pytest.mark.parametrize("status", [429, 503])
@@ -434,7 +680,7 @@ def test_after_a_network_lost_while_a_photo_is_read_the_page_works_again(open_pa
     page.context.unroute("**/queue/data*")
     page.context.set_offline(False)
     page.wait_for_timeout(3000)  # once connected again, Gradio starts the page anew
-    page.wait_for_selector("[data-do=look]")
+    page.wait_for_selector("[data-do=look]", state="attached")
     if not page.query_selector_all(".cc-thumb"):
         upload(page, drawn())
     assert "Only a clinician" in look(page)
