@@ -207,7 +207,7 @@ def report_shrunk(rows: list[Row], root: Path) -> None:
 def _answer(reader: Predictor, photo: Image.Image) -> tuple[int, tuple[bool, ...]]:
     """The most probable label and the prediction set, whatever the gate would say."""
     config = reader.config
-    logits = reader.engine.forward_with_cam(config.preprocessing.array(photo)[None]).logits
+    logits = reader.backend.forward_with_cam(config.preprocessing.array(photo)[None]).logits
     probabilities = config.calibration.probabilities(logits)
     members = config.conformal.prediction_sets(probabilities)[0]
     return int(probabilities.argmax()), tuple(bool(member) for member in members)

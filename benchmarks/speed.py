@@ -24,11 +24,12 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from calcinosis.common.cpu import available_cores
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.data.synthetic import draw
 from calcinosis.model import predictor
 from calcinosis.model.config import SHIPPED, load_config
-from calcinosis.model.engine import INPUT, OUTPUTS, cores
+from calcinosis.model.engine import INPUT
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
@@ -72,7 +73,7 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
         many = ask_for_many(exported, photos, inputs, repeats)
         load.append(os.getloadavg()[0])
     return {
-        "machine": {"cores": cores(), "processor": platform.processor(), "load": load},
+        "machine": {"cores": available_cores(), "processor": platform.processor(), "load": load},
         "versions": {name: version_of(name) for name in ("torch", *_CONTENDERS, "timm")},
         "photos": len(photos),
         "repeats": repeats,
@@ -118,9 +119,9 @@ def in_onnxruntime(exported: Path, threads: int | None = None) -> Ask:
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or cores()
+    options.intra_op_num_threads = threads or available_cores()
     session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    return lambda _, ready: session.run(list(OUTPUTS), {INPUT: ready})
+    return lambda _, ready: session.run(None, {INPUT: ready})
 
 
 def in_openvino(exported: Path) -> Ask:
@@ -135,7 +136,7 @@ def in_openvino(exported: Path) -> Ask:
 def in_torch(reader: Predictor) -> Ask:
     import torch
 
-    torch.set_num_threads(cores())
+    torch.set_num_threads(available_cores())
 
     def ask(_: Path, ready: np.ndarray) -> object:
         with torch.inference_mode():
@@ -219,7 +220,7 @@ def ask_by_stages(
         "decode": (predictor, "open_photo"),
         "quality": (predictor, "find_quality_issue"),
         "input and network": (reader, "_ask"),
-        "network": (reader.engine, "forward_with_cam"),
+        "network": (reader.backend, "forward_with_cam"),
         "decision": (predictor, "decide"),
         "heat map": (reader, "_heat_map"),
     }
@@ -265,11 +266,11 @@ def ask_for_many(
     batches = [np.concatenate(ready[n : n + 8]) for n in range(0, len(ready), 8)]
 
     def side_by_side() -> None:
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             list(pool.map(lambda one: narrow(photos[0], one), ready))
 
     ways: dict[str, Callable[[], object]] = {
-        "calcinosis": lambda: list(reader.read_each(photos, workers=cores())),
+        "calcinosis": lambda: list(reader.read_each(photos, workers=available_cores())),
         "network, one after the other": lambda: [wide(photos[0], one) for one in ready],
         "network, batches of 8": lambda: [wide(photos[0], batch) for batch in batches],
         "network, one a core": side_by_side,

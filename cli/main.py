@@ -151,9 +151,9 @@ def predict(
         raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
     if heatmap and len(photos) > 1:
         raise typer.BadParameter("give one photo at a time with --heatmap")
+    from calcinosis.common.cpu import available_cores
     from calcinosis.common.errors import PhotoError
     from calcinosis.model.config import SHIPPED
-    from calcinosis.model.engine import cores
     from calcinosis.model.heatmap import overlay
     from calcinosis.model.photo import open_photo
     from calcinosis.model.predictor import Predictor
@@ -164,7 +164,9 @@ def predict(
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     failed = False
-    for path, finding in zip(photos, reader.read_each(photos, workers=cores()), strict=True):
+    for path, finding in zip(
+        photos, reader.read_each(photos, workers=available_cores()), strict=True
+    ):
         if isinstance(finding, PhotoError):
             failed = True
             trouble = {"code": finding.code, "message": finding.message}
@@ -200,14 +202,14 @@ def _predict_table(
     """Read all that a manifest names; ends with the exit code of `predict`."""
     from calcinosis.bulk.reading import Job
     from calcinosis.bulk.run import open_run
+    from calcinosis.common.cpu import available_cores
     from calcinosis.common.progress import track
     from calcinosis.model.config import SHIPPED
-    from calcinosis.model.engine import cores
 
     try:
         job = Job(root, checkpoint or SHIPPED, _chances(prior))
         run = open_run(manifest, job, out)
-        read = run.read(workers=workers or cores(), engine=engine)
+        read = run.read(workers=workers or available_cores(), engine=engine)
         rows = (row for bunch in read for row in range(bunch))
         for _ in track(rows, "Reading the photographs", total=run.listing.rows, done=run.done):
             pass

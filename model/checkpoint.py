@@ -11,7 +11,15 @@ import torch
 from calcinosis.common.errors import BackboneError, CheckpointError
 from calcinosis.common.files import atomic_write
 from calcinosis.model.backbones import build_backbone
-from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, CheckpointConfig, load_config
+from calcinosis.model.config import (
+    CONFIG,
+    GRAPH,
+    SHIPPED,
+    TENSORS_OF_FORMAT_1,
+    WEIGHTS,
+    CheckpointConfig,
+    load_config,
+)
 from calcinosis.model.network import Network
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
@@ -64,7 +72,7 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
     config = load_config(folder)
     path = folder / WEIGHTS
     try:
-        state = load_file(path)
+        state = {current_name(name): tensor for name, tensor in load_file(path).items()}
     except FileNotFoundError:
         raise CheckpointError(
             "missing_checkpoint", "there is no such file; restore or retrain it", name=str(path)
@@ -72,28 +80,20 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
     except (SafetensorError, OSError):
         raise _bad_weights(path, "the file is damaged") from None
     try:
-        backbone = build_backbone(config.backbone, pretrained=False)
+        network = Network(
+            build_backbone(config.backbone, pretrained=False),
+            len(config.labels),
+            frozen_stages=config.frozen_stages,
+            two_branch=config.two_branch,
+            multi_scale=config.multi_scale,
+            flip_tta=config.flip_tta,
+        )
     except BackboneError as error:
         raise CheckpointError("bad_config", str(error), name=str(folder / CONFIG)) from None
-    network = Network(
-        backbone,
-        len(config.labels),
-        frozen_stages=_cut(config),
-        two_branch=config.kept_from is not None,
-        multi_scale=config.read_from is not None,
-        flip_tta=config.flip_tta,
-    )
     _check_state(path, state, _inference_state(network))
     for prefix, part in _parts(network).items():
         part.load_state_dict(_below(state, prefix))
     return network.eval(), config
-
-
-def _cut(config: CheckpointConfig) -> int:
-    """How many stages of the backbone come before those that are kept, or read one by one."""
-    if config.read_from is not None:
-        return config.read_from + 1
-    return config.kept_from or 0
 
 
 def _inference_state(network: Network) -> dict[str, torch.Tensor]:
@@ -117,8 +117,19 @@ def stored_names(network: Network) -> dict[str, str]:
 
 def _parts(network: Network) -> dict[str, nn.Module]:
     """What the weights of a network are filed under."""
-    parts = {"backbone.": nn.Sequential(*network.trunk, *network.top), "head.": network.head}
-    return parts if network.kept is None else {**parts, "kept.": network.kept}
+    backbone = nn.Sequential(*network.frozen, *network.trainable)
+    parts: dict[str, nn.Module] = {"backbone.": backbone, "head.": network.head}
+    if network.pretrained_branch is not None:
+        parts["pretrained_branch."] = network.pretrained_branch
+    return parts
+
+
+def current_name(stored: str) -> str:
+    """The name of a tensor in a file of any format, as this version writes it."""
+    for old, new in TENSORS_OF_FORMAT_1.items():
+        if stored.startswith(old):
+            return new + stored.removeprefix(old)
+    return stored
 
 
 def _below(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -1,4 +1,4 @@
-"""What a backbone makes of photos, for telling how alike they are."""
+"""Embeddings: what a pretrained backbone makes of photos, for telling how alike they are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,9 +10,9 @@ from PIL import Image
 
 
 class Embedder:
-    """A checkpoint's backbone: its start weights where the checkpoint keeps them.
+    """A checkpoint's backbone: the pretrained branch where the checkpoint has one.
 
-    Those know pictures of every kind, while fine-tuned ones tell apart what they were tuned for.
+    It knows pictures of every kind, while a fine-tuned one tells apart what it was tuned for.
 
     Args:
         checkpoint: folder of the checkpoint, or an exported file; the shipped one unless given.
@@ -26,10 +26,10 @@ class Embedder:
     """
 
     def __init__(self, checkpoint: Path = SHIPPED) -> None:
-        self._engine, config = open_backend(checkpoint)
+        self._backend, config = open_backend(checkpoint)
         self._preprocessing = config.preprocessing
 
     def __call__(self, photos: Sequence[Image.Image]) -> np.ndarray:
         """Embeddings (n, channels), float32, of n upright RGB photos."""
         inputs = np.stack([self._preprocessing.array(photo) for photo in photos])
-        return self._engine.forward_with_cam(inputs).embedding
+        return self._backend.forward_with_cam(inputs).embedding

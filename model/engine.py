@@ -1,10 +1,10 @@
-"""What computes the network for a reader: ONNX Runtime where it can, PyTorch where it must.
+"""What runs the network for a predictor: ONNX Runtime where it can, PyTorch where it must.
 
 A checkpoint's folder may hold `graph.onnx` beside its weights: the layers alone, a few hundred kilobytes,
 whose weights ONNX Runtime reads out of `model.safetensors`. So there is one copy of the weights, nothing to
 make on first use, no cache that could go stale or not be written, and a photo is read without loading
 PyTorch, which takes seconds and most of a gigabyte. The graph names the digest of what it was drawn of; where
-that is not what lies beside it, or the graph is absent or damaged, PyTorch answers instead, from the weights
+that is not what lies beside it, or the graph is absent or damaged, PyTorch runs instead, from the weights
 and the code, and gives the same finding.
 
 A file that `calcinosis export` wrote is a checkpoint as well: it holds layers, weights and settings.
@@ -12,11 +12,11 @@ A file that `calcinosis export` wrote is a checkpoint as well: it holds layers, 
 
 import hashlib
 import json
-import os
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
+from calcinosis.common.cpu import available_cores
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.config import (
     GRAPH,
@@ -37,33 +37,34 @@ DIGEST_ENTRY: Final = "source_digest"
 """The entry that holds the digest of the weights and settings that the file was made of."""
 
 INPUT: Final = "inputs"
-OUTPUTS: Final = ("logits", "evidence", "embedding")
+OUTPUTS: Final = ("logits", "cam", "embedding")
+"""What new files call the outputs. They are read by their place: older files call the second `evidence`."""
 
-_SAID_OF_A_FINDING: Final = {
+_OF_A_FINDING: Final = {
     "name", "calibration", "conformal", "ood", "prior", "licence", "training",
 }  # fmt: skip
 """Settings that no layer depends on."""
 
 
 class Output(NamedTuple):
-    """What a network says of n photos; `calcinosis.model.network.Output` in arrays.
+    """What a network predicts for n photos; `calcinosis.model.network.Output` in arrays.
 
     Attributes:
         logits: (n, labels).
-        evidence: (n, labels, h, w), what each place of the photo adds to each logit.
+        cam: (n, labels, h, w), what each place of the photo adds to each logit.
         embedding: (n, channels), near each other for like photos.
     """
 
     logits: Floats
-    evidence: Floats
+    cam: Floats
     embedding: Floats
 
 
 class InferenceBackend(Protocol):
-    """A network that is ready to be asked, by several threads at once if need be."""
+    """A network that is ready to run, in several threads at once if need be."""
 
     def forward_with_cam(self, inputs: Floats) -> Output:
-        """The answer for inputs (n, 3, size, size)."""
+        """The output for inputs (n, 3, size, size)."""
         ...
 
 
@@ -106,7 +107,7 @@ class OnnxBackend:
 
         options = onnxruntime.SessionOptions()
         # Said outright, as ONNX Runtime would count cores that a container may not use.
-        options.intra_op_num_threads = threads or cores()
+        options.intra_op_num_threads = threads or available_cores()
         options.log_severity_level = 4  # what goes wrong is raised, too
         try:
             self._session: Any = onnxruntime.InferenceSession(
@@ -121,23 +122,18 @@ class OnnxBackend:
         self.source_digest = entries[DIGEST_ENTRY]
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
-        starts = [(one.name, one.shape[1:2]) for one in self._session.get_outputs()]
-        expected = [("logits", [labels]), ("evidence", [labels])]
-        if (
-            ends != [(INPUT, [3, size, size])]
-            or starts[:2] != expected
-            or tuple(name for name, _ in starts) != OUTPUTS
-        ):
+        starts = [one.shape[1:2] for one in self._session.get_outputs()]
+        if ends != [(INPUT, [3, size, size])] or starts[:2] != [[labels]] * 2 or len(starts) != 3:
             raise _bad_onnx(path, "holds another network than its settings say")
 
     def forward_with_cam(self, inputs: Floats) -> Output:
-        return Output(*self._session.run(list(OUTPUTS), {INPUT: inputs}))
+        return Output(*self._session.run(None, {INPUT: inputs}))
 
 
 def open_backend(
     checkpoint: Path = SHIPPED, *, threads: int | None = None
 ) -> tuple[InferenceBackend, CheckpointConfig]:
-    """What answers for a checkpoint, and the checkpoint's settings.
+    """What runs a checkpoint, and the checkpoint's settings.
 
     Args:
         checkpoint: a checkpoint's folder, or a file that `calcinosis export` wrote.
@@ -150,34 +146,28 @@ def open_backend(
         exported = OnnxBackend(checkpoint, threads)
         return exported, exported.config
     config = load_config(checkpoint)
-    engine = _graph_engine(checkpoint, config, threads)
-    return engine or TorchBackend(checkpoint, threads), config
+    return _graph_backend(checkpoint, config, threads) or TorchBackend(checkpoint, threads), config
 
 
 def digest(folder: Path, config: CheckpointConfig) -> str:
     """Of a checkpoint's weights and of those settings that its layers depend on."""
     # Without defaults, so that a setting that a later version adds changes no older digest.
-    settings = config.model_dump(mode="json", exclude=_SAID_OF_A_FINDING, exclude_defaults=True)
+    settings = config.model_dump(mode="json", exclude=_OF_A_FINDING, exclude_defaults=True)
     total = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     total.update((folder / WEIGHTS).read_bytes())
     return total.hexdigest()
 
 
-def cores() -> int:
-    """Those that this process may use, where the system says so."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def _graph_engine(
+def _graph_backend(
     folder: Path, config: CheckpointConfig, threads: int | None
 ) -> OnnxBackend | None:
     """The graph beside the weights, if it was drawn of just these."""
     try:
         wanted = digest(folder, config)
-        engine = OnnxBackend(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
+        backend = OnnxBackend(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
     except (OSError, CheckpointError):
         return None
-    return engine if engine and engine.source_digest == wanted else None
+    return backend if backend and backend.source_digest == wanted else None
 
 
 def _bad_onnx(path: Path, what: str) -> CheckpointError:

@@ -1,7 +1,8 @@
-"""Writing a checkpoint as ONNX, so that it can be asked without PyTorch, by this project or by others.
+"""Writing a checkpoint as ONNX, so that it runs without PyTorch, in this project or in others.
 
-Both kinds hold `Network.explain`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels), `evidence`
-(n, labels, h, w) and `embedding` (n, channels). Their metadata holds what `config.json` holds, preprocessing and calibration included.
+Both kinds hold `Network.forward_with_cam`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels), `cam`
+(n, labels, h, w) and `embedding` (n, channels). Their metadata holds what `config.json` holds, preprocessing and
+calibration included.
 """
 
 import contextlib
@@ -17,7 +18,7 @@ import numpy as np
 import torch
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_path
-from calcinosis.model.checkpoint import load_checkpoint, stored_names
+from calcinosis.model.checkpoint import current_name, load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
 from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxBackend, digest
 from calcinosis.model.network import Network
@@ -53,8 +54,8 @@ def write_graph(folder: Path) -> None:
     _write(model, folder / GRAPH, network, config)
 
 
-class _Explaining(nn.Module):
-    """A network whose call is its `explain`: what the exporter follows."""
+class _WithCam(nn.Module):
+    """A network whose call is its `forward_with_cam`: what the exporter follows."""
 
     def __init__(self, network: Network) -> None:
         super().__init__()
@@ -78,7 +79,7 @@ def _draw(network: Network, config: CheckpointConfig, source_digest: str) -> Any
     size = config.preprocessing.size
     with _quietly():
         program: Any = torch.onnx.export(
-            _Explaining(network).eval(),
+            _WithCam(network).eval(),
             (torch.zeros(2, 3, size, size),),
             input_names=[INPUT],
             output_names=list(OUTPUTS),
@@ -141,7 +142,7 @@ def _places(weights: Path) -> dict[str, Any]:
     header.pop("__metadata__", None)
     for place in header.values():
         place["data_offsets"] = [8 + length + offset for offset in place["data_offsets"]]
-    return dict(header)
+    return {current_name(name): place for name, place in header.items()}
 
 
 def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) -> None:
@@ -157,15 +158,15 @@ def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) ->
             )
 
 
-def _difference(engine: OnnxBackend, network: Network, config: CheckpointConfig) -> float:
-    """The largest difference between two engines' answers, against 1 or the largest of them."""
+def _difference(backend: OnnxBackend, network: Network, config: CheckpointConfig) -> float:
+    """The largest difference between two backends' outputs, against 1 or the largest of them."""
     size = config.preprocessing.size
     largest = 0.0
     for count in (1, 3):
         inputs = torch.randn(count, 3, size, size, generator=torch.Generator().manual_seed(count))
         with torch.inference_mode():
             expected = network.forward_with_cam(inputs)
-        found = engine.forward_with_cam(inputs.numpy())
+        found = backend.forward_with_cam(inputs.numpy())
         for ours, theirs in zip(found, expected, strict=True):
             scale = max(1.0, float(theirs.abs().max()))
             largest = max(largest, float(np.abs(ours - theirs.numpy()).max()) / scale)

@@ -21,12 +21,13 @@ class HeatMap:
 
     Attributes:
         label: that label.
-        evidence: (h, w), each from 0 (nothing speaks for the label) to 1 (the most in this photo).
+        cam: (h, w), the class activation map: from 0, where nothing speaks for the label, to 1, the most in
+            this photo.
         box: the part of the photo that it covers: left, upper, right, lower, in pixels.
     """
 
     label: str
-    evidence: NDArray[np.float32]
+    cam: NDArray[np.float32]
     box: tuple[float, float, float, float]
 
 

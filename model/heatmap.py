@@ -11,10 +11,10 @@ _OPACITY: Final = 0.6
 _COLOURS: Final = np.array([(0, 0, 0), (170, 20, 40), (240, 120, 30), (255, 240, 150)], dtype=float)
 
 
-def colour(evidence: np.ndarray) -> np.ndarray:
-    """RGB colours (h, w, 3) as bytes for evidence (h, w) between 0 and 1."""
+def colour(cam: np.ndarray) -> np.ndarray:
+    """RGB colours (h, w, 3) as bytes for a class activation map (h, w) between 0 and 1."""
     positions = np.linspace(0, 1, len(_COLOURS))
-    channels = [np.interp(evidence, positions, _COLOURS[:, channel]) for channel in range(3)]
+    channels = [np.interp(cam, positions, _COLOURS[:, channel]) for channel in range(3)]
     return np.stack(channels, axis=-1).round().astype(np.uint8)
 
 
@@ -27,8 +27,8 @@ def seen(photo: Image.Image, heat_map: HeatMap) -> Image.Image:
 def overlay(photo: Image.Image, heat_map: HeatMap) -> Image.Image:
     """The part of the photo that the network saw, the stronger coloured the more it spoke for the label."""
     part = seen(photo, heat_map)
-    evidence = Image.fromarray(heat_map.evidence).resize(part.size, Image.Resampling.BICUBIC)
-    strength = np.asarray(evidence).clip(0, 1)
+    cam = Image.fromarray(heat_map.cam).resize(part.size, Image.Resampling.BICUBIC)
+    strength = np.asarray(cam).clip(0, 1)
     blend = (_OPACITY * strength)[..., None]
     mixed = (1 - blend) * np.asarray(part, dtype=float) + blend * colour(strength)
     return Image.fromarray(mixed.round().astype(np.uint8))

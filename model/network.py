@@ -1,4 +1,4 @@
-"""The network: a convolutional backbone, average pooling, and one linear layer."""
+"""The network: a convolutional backbone, pooling, and one linear layer."""
 
 import copy
 import math
@@ -6,71 +6,83 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+from calcinosis.common.errors import BackboneError
 from calcinosis.model.backbones import Backbone
 from torch import nn
 from torch.nn import functional
 
+_GEM_EXPONENT = 3
+
 
 class Output(NamedTuple):
-    """What the network says of a batch of n photos.
+    """What the network predicts for a batch of n photos.
 
     Attributes:
         logits: (n, labels).
-        evidence: (n, labels, h, w), what each place of the photo adds to each logit; its mean over the
-            places, plus the layer's bias, is the logit: class activation mapping, Zhou et al. 2016
-            (arXiv:1512.04150).
-        embedding: (n, channels), the scaled mean of the last feature map that kept its start weights:
-            like photos lie near each other, whatever the head was trained for.
+        cam: (n, labels, h, w), the class activation map of each label (Zhou et al. 2016, arXiv:1512.04150):
+            what each place of the photo adds to the logit. Its mean over the places, plus the layer's bias,
+            is the logit.
+        embedding: (n, channels), the scaled mean of the last feature map of the pretrained network: like
+            photos lie near each other, whatever the head was trained for.
     """
 
     logits: torch.Tensor
-    evidence: torch.Tensor
+    cam: torch.Tensor
     embedding: torch.Tensor
 
 
-class _Pooled(NamedTuple):
-    """A feature map, and how it is averaged over its places.
+class PooledMap(NamedTuple):
+    """A feature map, and how it is pooled over its places.
 
     Attributes:
         feature_map: (n, channels, h, w).
-        generalised: by the generalised mean of what is above 0, with exponent 3 (Radenović et al. 2019,
-            arXiv:1711.02512), in which a small bright lesion outweighs the even skin around it; by the
-            plain mean otherwise.
+        gem: by GeM pooling, the generalised mean of what is above 0, with exponent 3 (Radenović et al. 2019,
+            arXiv:1711.02512), in which a small bright lesion outweighs the even skin around it; by average
+            pooling otherwise.
     """
 
     feature_map: torch.Tensor
-    generalised: bool
+    gem: bool
 
-    def shares(self) -> torch.Tensor:
-        """What each place adds: a map whose mean over the places is the average."""
-        if not self.generalised:
-            return self.feature_map
-        cubes = self.feature_map.clamp_min(1e-6) ** 3
-        return cubes / cubes.mean(dim=(2, 3), keepdim=True) ** (2 / 3)
-
-    def average(self) -> torch.Tensor:
+    def pooled(self) -> torch.Tensor:
         """(n, channels)."""
-        if not self.generalised:
+        if not self.gem:
             return self.feature_map.mean(dim=(2, 3))
-        return (self.feature_map.clamp_min(1e-6) ** 3).mean(dim=(2, 3)) ** (1 / 3)
+        powers = self.feature_map.clamp_min(1e-6) ** _GEM_EXPONENT
+        return powers.mean(dim=(2, 3)) ** (1 / _GEM_EXPONENT)
+
+    def contributions(self) -> torch.Tensor:
+        """What each place adds to `pooled`: a map (n, channels, h, w) whose mean over the places it is."""
+        if not self.gem:
+            return self.feature_map
+        powers = self.feature_map.clamp_min(1e-6) ** _GEM_EXPONENT
+        return powers / powers.mean(dim=(2, 3), keepdim=True) ** (1 - 1 / _GEM_EXPONENT)
 
 
 class Network(nn.Module):
-    """A backbone cut into a frozen `trunk` and a trained `top`, with a linear `head`.
+    """A backbone cut into stages that stay `frozen` and `trainable` ones, with a linear `head`.
 
-    With `two_branch`, the stages of the top as they were before training stay beside it as `kept`, and
-    the head reads both. What a few dozen photographs taught and what millions of others had taught before
-    are then weighed against each other, rather than the one overwriting the other.
+    With `two_branch`, the trainable stages as they were before training stay beside them as
+    `pretrained_branch`, and the head reads both. What a few dozen photographs taught and what millions of
+    others had taught before are then weighed against each other, rather than the one overwriting the other.
 
-    With `multi_scale`, the head reads the stages that keep their start weights one by one, from the end
-    of the trunk to the last: early ones still see a lesion of a few pixels and how it shines, which the
-    last has given up for what ImageNet asks. Each is read twice, by its mean and by its generalised mean.
+    With `multi_scale`, the head reads the stages of the pretrained network one by one, from the last frozen
+    one to the last: early ones still see a lesion of a few pixels and how it shines, which the last has
+    given up for what ImageNet asks. Each is pooled twice, by its mean and by GeM.
 
-    With `mirrors`, the head reads the mean over a photo and its mirror image, in twice the time: skin has no
-    left and right, and so a photo and its mirror image are told the same.
+    With `flip_tta`, the head reads the mean over a photo and its mirror image (test-time augmentation by
+    flipping), in twice the time: skin has no left and right, so both get the same logits.
 
     The head reads pooled features scaled to a root mean square of 1, so that neither contrast nor
     brightness alone moves a logit.
+
+    Args:
+        backbone: its stages are used as they are, not copied.
+        label_count: of outputs.
+        frozen_stages: how many of the backbone's stages are frozen, from the input on.
+
+    Raises:
+        BackboneError: `too_few_stages`, if the backbone has fewer stages than are to be frozen.
     """
 
     def __init__(
@@ -85,105 +97,129 @@ class Network(nn.Module):
     ) -> None:
         super().__init__()
         stages = list(backbone.stages)
-        self.trunk = nn.Sequential(*stages[:frozen_stages])
-        self.top = nn.Sequential(*stages[frozen_stages:])
-        self.kept = copy.deepcopy(self.top) if two_branch else None
+        if frozen_stages > len(stages):
+            raise _too_few_stages(backbone, frozen_stages)
+        self.frozen = nn.Sequential(*stages[:frozen_stages])
+        self.trainable = nn.Sequential(*stages[frozen_stages:])
+        self.pretrained_branch = copy.deepcopy(self.trainable) if two_branch else None
         self.multi_scale = multi_scale
         self.flip_tta = flip_tta
         self.pretrained_width = backbone.channels
         if multi_scale:
             self.pretrained_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
         self.head = nn.Linear(self.pretrained_width + two_branch * backbone.channels, label_count)
-        self.trunk.requires_grad_(False)
+        self.frozen.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Network":
-        """Batch statistics of the frozen trunk stay as they were."""
+        """Batch statistics of the frozen stages stay as they were."""
         super().train(mode)
-        self.trunk.eval()
+        self.frozen.eval()
         return self
 
-    def features(self, feature_map: torch.Tensor) -> torch.Tensor:
-        """Mean features (n, channels), scaled, of a feature map (n, channels, h, w)."""
+    def pooled_features(self, feature_map: torch.Tensor) -> torch.Tensor:
+        """Average-pooled features (n, channels), scaled, of a feature map (n, channels, h, w)."""
         return _scaled(feature_map.mean(dim=(2, 3)))
 
     def forward_frozen(self, inputs: torch.Tensor) -> torch.Tensor:
-        """The trunk's output for inputs (n, 3, height, width), the mirror images' as further channels."""
-        seen: torch.Tensor = self.trunk(inputs)
-        return torch.cat([seen, self.trunk(inputs.flip(3))], dim=1) if self.flip_tta else seen
+        """The frozen stages' output for inputs (n, 3, height, width).
 
-    def pretrained_features(self, seen: torch.Tensor) -> torch.Tensor:
-        """What the head reads of the start weights, (n, pretrained_width), for what `see` gave.
+        With `flip_tta`, that for the mirror images follows as further channels.
+        """
+        frozen: torch.Tensor = self.frozen(inputs)
+        return torch.cat([frozen, self.frozen(inputs.flip(3))], dim=1) if self.flip_tta else frozen
+
+    def pretrained_features(self, frozen: torch.Tensor) -> torch.Tensor:
+        """What the head reads of the pretrained network, (n, pretrained_width), from `forward_frozen`.
 
         The first `channels` of them are the scaled mean of the last feature map.
         """
-        return _mean([_read(self._start(view)) for view in self._views(seen)])
+        return _mean([_features(self._pretrained_maps(view)) for view in self._flips(frozen)])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n, labels) of inputs (n, 3, height, width)."""
-        features = [_read(self._pieces(view)) for view in self._views(self.forward_frozen(inputs))]
-        logits: torch.Tensor = self.head(_mean(features))
+        flips = self._flips(self.forward_frozen(inputs))
+        logits: torch.Tensor = self.head(_mean([_features(self._maps(view)) for view in flips]))
         return logits
 
     def forward_with_cam(self, inputs: torch.Tensor) -> Output:
-        """Logits together with the evidence that they are the mean of."""
-        outputs = [
-            self._forward_with_cam(view) for view in self._views(self.forward_frozen(inputs))
-        ]
-        logits, evidence, embedding = zip(*outputs, strict=True)
-        turned = [evidence[0], *(mirrored.flip(3) for mirrored in evidence[1:])]
-        return Output(_mean(logits), _mean(turned), _mean(embedding))
+        """Logits of inputs (n, 3, height, width), with the class activation maps that they are means of."""
+        flips = self._flips(self.forward_frozen(inputs))
+        logits, cams, embeddings = zip(*map(self._forward_with_cam, flips), strict=True)
+        upright = [cams[0], *(cam.flip(3) for cam in cams[1:])]
+        return Output(_mean(logits), _mean(upright), _mean(embeddings))
 
-    def _views(self, seen: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The trunk's output for the photos, and for their mirror images if they are seen too."""
-        return seen.chunk(2, dim=1) if self.flip_tta else [seen]
+    def _flips(self, frozen: torch.Tensor) -> Sequence[torch.Tensor]:
+        """The frozen stages' output for the photos and, with `flip_tta`, for their mirror images."""
+        return frozen.chunk(2, dim=1) if self.flip_tta else [frozen]
 
-    def _forward_with_cam(self, seen: torch.Tensor) -> Output:
-        pieces = self._pieces(seen)
-        widths = [piece.feature_map.shape[1] for piece in pieces]
-        grid = max((piece.feature_map.shape[2:] for piece in pieces), key=lambda size: size[0])
-        evidence = torch.zeros(())
-        for piece, weight in zip(pieces, self.head.weight.split(widths, dim=1), strict=True):
-            average = piece.average()
-            scale = math.sqrt(average.shape[1]) / average.norm(dim=1).clamp_min(1e-12)
-            places = torch.einsum("nchw,lc->nlhw", piece.shares(), weight)
-            evidence = evidence + _spread(places, grid) * scale[:, None, None, None]
-        embedding = _scaled(pieces[self.kept is not None].average())
-        return Output(evidence.mean(dim=(2, 3)) + self.head.bias, evidence, embedding)
+    def _forward_with_cam(self, frozen: torch.Tensor) -> Output:
+        maps = self._maps(frozen)
+        widths = [one.feature_map.shape[1] for one in maps]
+        grid = max((one.feature_map.shape[2:] for one in maps), key=lambda size: size[0])
+        cam = torch.zeros(())
+        for one, weight in zip(maps, self.head.weight.split(widths, dim=1), strict=True):
+            pooled = one.pooled()
+            scale = math.sqrt(pooled.shape[1]) / pooled.norm(dim=1).clamp_min(1e-12)
+            places = torch.einsum("nchw,lc->nlhw", one.contributions(), weight)
+            cam = cam + _upsample(places, grid) * scale[:, None, None, None]
+        embedding = _scaled(maps[self.pretrained_branch is not None].pooled())
+        return Output(cam.mean(dim=(2, 3)) + self.head.bias, cam, embedding)
 
-    def _pieces(self, seen: torch.Tensor) -> list[_Pooled]:
-        """What the head reads, in the order of its weights, for the trunk's output."""
-        tuned = [] if self.kept is None else [_Pooled(self.top(seen), generalised=False)]
-        return tuned + self._start(seen)
+    def _maps(self, frozen: torch.Tensor) -> list[PooledMap]:
+        """What the head reads, in the order of its weights, from the frozen stages' output."""
+        if self.pretrained_branch is None:
+            return self._pretrained_maps(frozen)
+        return [PooledMap(self.trainable(frozen), gem=False), *self._pretrained_maps(frozen)]
 
-    def _start(self, seen: torch.Tensor) -> list[_Pooled]:
-        maps = [seen]
-        for stage in self.top if self.kept is None else self.kept:
+    def _pretrained_maps(self, frozen: torch.Tensor) -> list[PooledMap]:
+        maps = [frozen]
+        branch = self.trainable if self.pretrained_branch is None else self.pretrained_branch
+        for stage in branch:
             maps.append(stage(maps[-1]).float())
         if not self.multi_scale:
-            return [_Pooled(maps[-1], generalised=False)]
-        return [_Pooled(m, generalised) for m in reversed(maps) for generalised in (False, True)]
+            return [PooledMap(maps[-1], gem=False)]
+        return [PooledMap(one, gem) for one in reversed(maps) for gem in (False, True)]
 
 
-def _read(pieces: Sequence[_Pooled]) -> torch.Tensor:
-    """Features (n, width) of pieces."""
-    return torch.cat([_scaled(piece.average()) for piece in pieces], dim=1)
+def check_trainable_stages(backbone: Backbone, frozen_stages: int) -> None:
+    """Make sure that a training that is to change stages of a backbone has one to change.
+
+    Raises:
+        BackboneError: `too_few_stages`, naming both numbers.
+    """
+    if frozen_stages >= len(backbone.stages):
+        raise _too_few_stages(backbone, frozen_stages)
 
 
-def _mean(views: Sequence[torch.Tensor]) -> torch.Tensor:
-    return views[0] if len(views) == 1 else torch.stack(list(views)).mean(dim=0)
+def _too_few_stages(backbone: Backbone, frozen_stages: int) -> BackboneError:
+    count = len(backbone.stages)
+    return BackboneError(
+        "too_few_stages",
+        f"the backbone has {count} {'stage' if count == 1 else 'stages'}, so frozen_stages = {frozen_stages} "
+        f"leaves none to train; set frozen_stages to at most {count - 1}, or choose another backbone",
+    )
+
+
+def _features(maps: Sequence[PooledMap]) -> torch.Tensor:
+    """Features (n, width) of pooled maps, one beside the other, each scaled by itself."""
+    return torch.cat([_scaled(one.pooled()) for one in maps], dim=1)
+
+
+def _mean(flips: Sequence[torch.Tensor]) -> torch.Tensor:
+    return flips[0] if len(flips) == 1 else torch.stack(list(flips)).mean(dim=0)
 
 
 def _scaled(pooled: torch.Tensor) -> torch.Tensor:
     return functional.normalize(pooled) * math.sqrt(pooled.shape[1])
 
 
-def _spread(places: torch.Tensor, grid: torch.Size) -> torch.Tensor:
-    """Evidence (n, labels, h, w) on another grid, with the mean over the places that it had."""
+def _upsample(places: torch.Tensor, grid: torch.Size) -> torch.Tensor:
+    """A map (n, labels, h, w) on a finer grid, with the mean over the places that it had."""
     if places.shape[2:] == grid:
         return places
-    spread = functional.interpolate(places, size=tuple(grid), mode="bilinear")
-    lost = places.mean(dim=(2, 3), keepdim=True) - spread.mean(dim=(2, 3), keepdim=True)
-    return spread + lost
+    fine = functional.interpolate(places, size=tuple(grid), mode="bilinear")
+    lost = places.mean(dim=(2, 3), keepdim=True) - fine.mean(dim=(2, 3), keepdim=True)
+    return fine + lost
 
 
 @torch.no_grad()

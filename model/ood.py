@@ -1,7 +1,7 @@
-"""Whether a photo is like those that a network learnt from at all.
+"""Out-of-distribution (OOD) detection: whether a photo is like those that a network learnt from at all.
 
-A network answers whatever it is shown: a cat, a page of text, noise. What it makes of them points elsewhere
-than what it makes of skin.
+A network gives logits for whatever it is shown: a cat, a page of text, noise. Their embeddings point elsewhere
+than those of skin.
 """
 
 import numpy as np
@@ -20,13 +20,13 @@ class OODDetector(BaseModel):
 
     Attributes:
         centre: (channels,) the mean embedding; its length says nothing.
-        least: the cosine below which a photo is unfamiliar.
+        threshold: the cosine below which a photo is out of distribution.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     centre: tuple[float, ...]
-    least: float
+    threshold: float
 
     def cosines(self, embeddings: NDArray[np.floating]) -> Floats:
         """The cosine (n,) of each of n embeddings (n, channels)."""
@@ -36,5 +36,5 @@ class OODDetector(BaseModel):
         return cosines
 
     def in_distribution(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
-        """Whether each photo (n,) is familiar."""
-        return self.cosines(embeddings) >= self.least
+        """Whether each photo (n,) is."""
+        return self.cosines(embeddings) >= self.threshold

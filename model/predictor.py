@@ -56,7 +56,7 @@ class Predictor:
         skip_ood_check: bool = False,
     ) -> None:
         self.checkpoint = checkpoint
-        self.engine, self.config = open_backend(checkpoint, threads=threads)
+        self.backend, self.config = open_backend(checkpoint, threads=threads)
         self.ood = None if skip_ood_check else self.config.ood
         self.prior = check_prior(
             self.config.prior if prior is None else prior, len(self.config.labels)
@@ -76,7 +76,7 @@ class Predictor:
         return load_checkpoint(self.checkpoint)[0]
 
     def in_language(self, language: str) -> "Predictor":
-        """The same reader, sharing its engine, whose findings are in another language."""
+        """The same predictor, sharing its backend, whose findings are in another language."""
         words(language)
         other = copy.copy(self)
         other.language = language
@@ -98,18 +98,18 @@ class Predictor:
     ) -> Iterator[Finding | PhotoError]:
         """The finding for each photo, or why it has none, in their order; as many at once as `workers`.
 
-        A reader with one thread is the quickest here: each worker then keeps a core of its own.
+        A predictor with one thread is the quickest here: each worker then keeps a core of its own.
         """
         with ThreadPoolExecutor(workers) as pool:
             waiting: deque[Future[Finding | PhotoError]] = deque()
             for photo in photos:
-                waiting.append(pool.submit(self._read_or_say_why, photo))
+                waiting.append(pool.submit(self._read_or_error, photo))
                 if len(waiting) > 2 * workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
 
-    def _read_or_say_why(self, photo: Image.Image | str | Path | bytes) -> Finding | PhotoError:
+    def _read_or_error(self, photo: Image.Image | str | Path | bytes) -> Finding | PhotoError:
         try:
             return self.read(photo)
         except PhotoError as error:
@@ -118,8 +118,8 @@ class Predictor:
     def predict_group(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
         """One finding for several photos of one lesion.
 
-        The network is asked about each usable photo; the mean of its logits is calibrated and decided on
-        as if it were one photo's. No photo outweighs another, and none is read twice.
+        The network runs on each usable photo; the mean of its logits is calibrated and decided on as if it
+        were one photo's. No photo outweighs another, and none is read twice.
 
         Raises:
             PhotoError: if a file cannot be read as a photo.
@@ -130,17 +130,17 @@ class Predictor:
         config = self.config
         prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
         pictures = [as_photo(p) if isinstance(p, Image.Image) else open_photo(p) for p in photos]
-        problems: dict[int, QualityIssue] = {}
+        issues: dict[int, QualityIssue] = {}
         outputs: dict[int, Output] = {}
         for n, picture in enumerate(pictures, 1):
-            looked_at = self._look_at(picture)
-            if isinstance(looked_at, QualityIssue):
-                problems[n] = looked_at
+            output = self._output(picture)
+            if isinstance(output, QualityIssue):
+                issues[n] = output
             else:
-                outputs[n] = looked_at
+                outputs[n] = output
         if not outputs:
             return retake_finding(
-                problems[1], prior=prior, checkpoint=config.name, language=self.language
+                issues[1], prior=prior, checkpoint=config.name, language=self.language
             )
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
@@ -152,34 +152,29 @@ class Predictor:
             coverage=config.conformal.coverage,
             checkpoint=config.name,
             heat_maps=[
-                self._heat_map(picture, probabilities, outputs[n].evidence[0])
-                if n in outputs
-                else None
+                self._heat_map(picture, probabilities, outputs[n].cam[0]) if n in outputs else None
                 for n, picture in enumerate(pictures, 1)
             ],
-            left_out=problems,
+            left_out=issues,
             language=self.language,
         )
 
-    def _look_at(self, picture: Image.Image) -> Output | QualityIssue:
-        """What the network says of a photo, or why that would mean nothing."""
-        if problem := find_quality_issue(picture):
-            return problem
-        answer = self._ask(picture)
-        if self.ood and not self.ood.in_distribution(answer.embedding)[0]:
+    def _output(self, picture: Image.Image) -> Output | QualityIssue:
+        """What the network predicts for a photo, or why that would mean nothing."""
+        if issue := find_quality_issue(picture):
+            return issue
+        output = self.backend.forward_with_cam(self.config.preprocessing.array(picture)[None])
+        if self.ood and not self.ood.in_distribution(output.embedding)[0]:
             return QualityIssue("out_of_distribution", {})
-        return answer
+        return output
 
-    def _ask(self, picture: Image.Image) -> Output:
-        return self.engine.forward_with_cam(self.config.preprocessing.array(picture)[None])
-
-    def _heat_map(self, photo: Image.Image, probabilities: np.ndarray, evidence: Floats) -> HeatMap:
-        """Evidence for the most probable condition, beyond the mean over all labels."""
+    def _heat_map(self, photo: Image.Image, probabilities: np.ndarray, cam: Floats) -> HeatMap:
+        """The class activation map of the most probable condition, beyond the mean over all labels."""
         labels = self.config.labels
         label = max(conditions(labels), key=lambda name: probabilities[labels.index(name)])
-        excess = np.maximum(evidence[labels.index(label)] - evidence.mean(axis=0), 0)
+        excess = np.maximum(cam[labels.index(label)] - cam.mean(axis=0), 0)
         return HeatMap(
             label=label,
-            evidence=excess / np.maximum(excess.max(), np.float32(1e-12)),
+            cam=excess / np.maximum(excess.max(), np.float32(1e-12)),
             box=self.config.preprocessing.box(*photo.size),
         )

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import BaseModel, ConfigDict, Field, PositiveFloat
 
-if TYPE_CHECKING:  # reading a photo loads PyTorch only where PyTorch answers
+if TYPE_CHECKING:  # a photo is read without PyTorch, but where PyTorch is the backend
     import torch
 
 
@@ -16,20 +16,18 @@ class Preprocessing(BaseModel):
 
     Attributes:
         size: side of the square input, in pixels.
-        crop: share of the shorter side that the centred square covers.
         mean, std: of each channel, for values between 0 and 1.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     size: int = Field(default=260, ge=16, le=2048)
-    crop: float = Field(default=1.0, gt=0, le=1)
     mean: tuple[float, float, float] = (0.5, 0.5, 0.5)
     std: tuple[PositiveFloat, PositiveFloat, PositiveFloat] = (0.5, 0.5, 0.5)
 
     def box(self, width: int, height: int) -> tuple[float, float, float, float]:
-        """The part of a photo that the network sees: left, upper, right, lower, in pixels."""
-        side = self.crop * min(width, height)
+        """The centred square, the part of a photo that the network sees: left, upper, right, lower, in pixels."""
+        side = float(min(width, height))
         left, upper = (width - side) / 2, (height - side) / 2
         return left, upper, left + side, upper + side
 
@@ -50,7 +48,7 @@ class Preprocessing(BaseModel):
         return pixels
 
     def array(self, photo: Image.Image) -> NDArray[np.float32]:
-        """The network's input (3, size, size) for an RGB photo, as every engine takes it."""
+        """The network's input (3, size, size) for an RGB photo, as every backend takes it."""
         return self.normalised(self.crop_and_resize(photo))
 
     def normalise(self, square: Image.Image) -> "torch.Tensor":

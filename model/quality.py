@@ -5,7 +5,7 @@ half of the photographs, where each refuses at most three of 320, and measured o
 of it made dark, blurred and so on: `python benchmarks/quality_gate.py` says how, and prints what they do. They
 stop what cannot be read; a photo that passes may still be a poor one.
 
-How far away a lesion is cannot be told without finding it, and nothing here finds it. The frame is the reader's
+How far away a lesion is cannot be told without finding it, and nothing here finds it. The frame is the user's
 word for where it is: the gate counts the frame's own pixels, so that a lesion taken from too far is refused once it
 is framed tightly. A small lesion in a large frame passes, and the finding warns of it. The least number of pixels
 is where photographs made smaller begin to get another answer too often: the most probable label stayed in 99 % of
@@ -30,12 +30,12 @@ _SIDE: Final = (
 )
 _TILE: Final = 16
 
-LEAST_SIDE: Final = 128
+MIN_SIDE: Final = 128
 """Pixels that the shorter side of a photo, or of the framed part of it, must have."""
 
 
 @dataclass(frozen=True)
-class Measures:
+class QualityMeasures:
     """What the gate knows of a photo.
 
     Attributes:
@@ -65,25 +65,25 @@ class Measures:
 
 @dataclass(frozen=True)
 class Bound:
-    """A photo is refused whose measure is below `least` or above `most`."""
+    """A photo is refused whose measure is below `minimum` or above `maximum`."""
 
     measure: str
-    least: float = -np.inf
-    most: float = np.inf
+    minimum: float = -np.inf
+    maximum: float = np.inf
 
 
 BOUNDS: Final = MappingProxyType(
     {
         # in the order in which they are asked: what explains most comes first
-        "too_small": Bound("side", least=LEAST_SIDE),
-        "too_dark": Bound("highlights", least=100),
-        "too_bright": Bound("washed_out", most=0.15),
-        "blank": Bound("contrast", least=2),
-        "blurred": Bound("sharpness", least=1.5),
-        "screenshot": Bound("evenness", most=0.40),
-        "no_colour": Bound("colour", least=0.07),
-        "no_skin": Bound("warmth", least=0.25),
-        "dermoscopy": Bound("corners", least=12),
+        "too_small": Bound("side", minimum=MIN_SIDE),
+        "too_dark": Bound("highlights", minimum=100),
+        "too_bright": Bound("washed_out", maximum=0.15),
+        "blank": Bound("contrast", minimum=2),
+        "blurred": Bound("sharpness", minimum=1.5),
+        "screenshot": Bound("evenness", maximum=0.40),
+        "no_colour": Bound("colour", minimum=0.07),
+        "no_skin": Bound("warmth", minimum=0.25),
+        "dermoscopy": Bound("corners", minimum=12),
     }
 )
 
@@ -103,27 +103,27 @@ class QualityIssue:
 
 def find_quality_issue(photo: Image.Image) -> QualityIssue | None:
     """The first thing that makes an RGB photo unusable, or None."""
-    return judge(measure(photo))
+    return check_bounds(measure(photo))
 
 
-def judge(measures: Measures) -> QualityIssue | None:
+def check_bounds(measures: QualityMeasures) -> QualityIssue | None:
     """The first bound that a photo of these measures is outside of, or None."""
     for code, bound in BOUNDS.items():
         value = getattr(measures, bound.measure)
-        if value < bound.least or value > bound.most:
-            values = {"side": round(measures.side), "minimum": LEAST_SIDE, "third": LEAST_SIDE // 3}
+        if value < bound.minimum or value > bound.maximum:
+            values = {"side": round(measures.side), "minimum": MIN_SIDE, "third": MIN_SIDE // 3}
             return QualityIssue(code, values if code == "too_small" else {})
     return None
 
 
-def measure(photo: Image.Image) -> Measures:
+def measure(photo: Image.Image) -> QualityMeasures:
     """The measures of an RGB photo."""
     # A plane a colour, in single precision: three times as quick as pixel by pixel in double.
     planes = np.asarray(_square(photo)).transpose(2, 0, 1).astype(np.float32, order="C")
     red, green, blue = planes
     grey = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601-7, section 2.5.1
     brightest, darkest = planes.max(axis=0), planes.min(axis=0)
-    return Measures(
+    return QualityMeasures(
         side=min(photo.size),
         highlights=float(np.percentile(grey, 99.5)),
         washed_out=float((brightest >= 253).mean()),

@@ -14,7 +14,7 @@ from calcinosis.model.finding import Finding
 from calcinosis.model.heatmap import overlay, seen
 from calcinosis.model.labels import LABELS, conditions
 from calcinosis.model.photo import MAX_BYTES, MAX_PIXELS
-from calcinosis.model.quality import LEAST_SIDE
+from calcinosis.model.quality import MIN_SIDE
 from calcinosis.model.words import all_sources
 from calcinosis.page.validation_stats import Figure
 from calcinosis.page.words import languages, words
@@ -58,7 +58,7 @@ def frame(language: str) -> str:
     """Where a photo is chosen and framed."""
     say = words(language)
     problems = {code: problem_text(code, language) for code in say.table["errors"]}
-    limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": LEAST_SIDE}
+    limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": MIN_SIDE}
     strings = {**problems, **say.table["frame"], **limits}
     return _render("frame", language, strings=json.dumps(strings), accept=_ACCEPTED, cases=False)
 

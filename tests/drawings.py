@@ -56,7 +56,7 @@ def write_tiny_checkpoint(folder: Path, **changes: Any) -> Path:
     targets = torch.eye(len(LABELS)).repeat(_DRAWN_OF_EACH, 1)
     with torch.no_grad():
         inputs = torch.stack([config.preprocessing(picture) for picture in pictures])
-        features = network.features(network.top(network.trunk(inputs)))
+        features = network.pooled_features(network.trainable(network.frozen(inputs)))
         mean = features.mean(dim=0)
         centred = features - mean
         ridge = centred.T @ centred + _RIDGE * len(pictures) * torch.eye(features.shape[1])

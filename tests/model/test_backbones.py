@@ -84,7 +84,7 @@ def test_the_packages_weights_know_what_they_see() -> None:
     pictures = [draw(label, seed) for label in ("gouty_tophus", "milium") for seed in (1, 2)]
     with torch.no_grad():
         inputs = torch.stack([backbone.preprocessing(picture) for picture in pictures])
-        features = network.features(network.top(network.trunk(inputs)))
+        features = network.pooled_features(network.trainable(network.frozen(inputs)))
     likeness = features @ features.T / features.shape[1]
     assert min(likeness[0, 1], likeness[2, 3]) > likeness[:2, 2:].max() + 0.1
 

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 from calcinosis.common.errors import CheckpointError
+from calcinosis.model.backbones import build_backbone
 from calcinosis.model.checkpoint import (
     CONFIG,
     WEIGHTS,
@@ -16,10 +17,11 @@ from calcinosis.model.checkpoint import (
     load_config,
     save_checkpoint,
 )
+from calcinosis.model.network import Network
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
-from tests.drawings import tiny_config, tiny_network
+from tests.drawings import TINY_BACKBONE, tiny_config, tiny_network
 
 TENSOR = "head.weight"
 
@@ -168,8 +170,14 @@ def test_broken_json_is_refused(copy: Path, content: bytes) -> None:
     ("changes", "named"),
     [
         ({"temprature": 1}, "temprature"),
-        ({"format": 2}, "format"),
-        ({"format": 2, "something_new": {}}, "format"),
+        ({"format": 3}, "format"),
+        ({"format": 3, "something_new": {}}, "format"),
+        ({"format": 1, "kept_from": 3, "read_from": 1}, "read_from"),
+        ({"format": 1, "read_from": "two"}, "read_from"),
+        ({"format": 1, "preprocessing": {"crop": 0.875}}, "preprocessing.crop"),
+        ({"kept_from": 3}, "kept_from"),
+        ({"frozen_stages": 99}, "frozen_stages = 99"),
+        ({"multi_scale": True}, "frozen_stages"),
         ({"format": "one"}, "format"),
         ({"name": ""}, "name"),
         ({"labels": ["other", "milium"]}, "labels"),
@@ -203,6 +211,53 @@ def test_a_missing_setting_is_named(copy: Path, key: str) -> None:
     del config[key]
     (copy / CONFIG).write_text(json.dumps(config), encoding="utf-8")
     assert key in refusal(copy).message
+
+
+# Format 1
+
+
+@pytest.mark.parametrize(
+    ("kept_from", "read_from", "now"),
+    [
+        (None, None, {}),
+        (3, None, {"frozen_stages": 3, "two_branch": True}),
+        (None, 2, {"frozen_stages": 3, "multi_scale": True}),
+        (3, 2, {"frozen_stages": 3, "two_branch": True, "multi_scale": True}),
+    ],
+)
+def test_a_checkpoint_of_format_1_gives_the_same_logits(
+    tmp_path: Path,
+    inputs: torch.Tensor,
+    kept_from: int | None,
+    read_from: int | None,
+    now: dict[str, Any],
+) -> None:
+    torch.manual_seed(0)
+    network = Network(build_backbone(TINY_BACKBONE, pretrained=False), 4, flip_tta=True, **now)
+    ood = {"centre": [1.0] * 3, "threshold": 0.5}
+    save_checkpoint(tmp_path, network.eval(), tiny_config(flip_tta=True, ood=ood, **now))
+    expected, config = load_checkpoint(tmp_path)
+
+    settings = json.loads((tmp_path / CONFIG).read_text(encoding="utf-8"))
+    for name in ("frozen_stages", "two_branch", "multi_scale", "flip_tta", "ood"):
+        del settings[name]
+    settings |= {"format": 1, "kept_from": kept_from, "read_from": read_from, "mirrors": True}
+    settings["familiarity"] = {"centre": [1.0] * 3, "least": 0.5}
+    settings["preprocessing"]["crop"] = 1.0
+    (tmp_path / CONFIG).write_text(json.dumps(settings), encoding="utf-8")
+    state = load_file(tmp_path / WEIGHTS)
+    old = {name.replace("pretrained_branch.", "kept."): state[name] for name in state}
+    assert (old.keys() != state.keys()) == network_has_branch(network)
+    save_file(old, tmp_path / WEIGHTS)
+
+    found, upgraded = load_checkpoint(tmp_path)
+    assert upgraded == config
+    with torch.no_grad():
+        assert torch.equal(found(inputs), expected(inputs))
+
+
+def network_has_branch(network: Network) -> bool:
+    return network.pretrained_branch is not None
 
 
 # Weights

@@ -61,34 +61,34 @@ def assert_alike(found: Finding, expected: Finding) -> None:
     assert expected.heat_map
     assert found.heat_map.label == expected.heat_map.label
     assert found.heat_map.box == expected.heat_map.box
-    assert found.heat_map.evidence == pytest.approx(expected.heat_map.evidence, abs=1e-3)
+    assert found.heat_map.cam == pytest.approx(expected.heat_map.cam, abs=1e-3)
 
 
 # The same answer
 
 
 @pytest.mark.parametrize("count", [1, 2, 5])
-def test_every_engine_gives_the_same_answer(drawn: Path, exported: Path, count: int) -> None:
+def test_every_backend_gives_the_same_answer(drawn: Path, exported: Path, count: int) -> None:
     inputs = np.random.default_rng(count).normal(size=(count, 3, 64, 64)).astype(np.float32)
     with torch.no_grad():
         expected = load_checkpoint(drawn)[0].forward_with_cam(torch.from_numpy(inputs))
     for engine in (TorchBackend(drawn), OnnxBackend(drawn / GRAPH), OnnxBackend(exported)):
         answer = engine.forward_with_cam(inputs)
         assert answer.logits.shape == (count, len(LABELS))
-        assert answer.evidence.shape == expected.evidence.shape
+        assert answer.cam.shape == expected.cam.shape
         assert answer.logits == pytest.approx(expected.logits.numpy(), abs=TOLERANCE)
-        assert answer.evidence == pytest.approx(expected.evidence.numpy(), abs=TOLERANCE)
+        assert answer.cam == pytest.approx(expected.cam.numpy(), abs=TOLERANCE)
         assert answer.embedding == pytest.approx(expected.embedding.numpy(), abs=TOLERANCE)
 
 
-def test_every_engine_gives_the_same_finding(drawn: Path, exported: Path, tmp_path: Path) -> None:
+def test_every_backend_gives_the_same_finding(drawn: Path, exported: Path, tmp_path: Path) -> None:
     bare = tmp_path / "bare"
     bare.mkdir()
     for name in (CONFIG, WEIGHTS):
         shutil.copy(drawn / name, bare)
     by_torch, by_graph, by_file = Predictor(bare), Predictor(drawn), Predictor(exported)
-    assert isinstance(by_torch.engine, TorchBackend)
-    assert isinstance(by_graph.engine, OnnxBackend)
+    assert isinstance(by_torch.backend, TorchBackend)
+    assert isinstance(by_graph.backend, OnnxBackend)
     assert by_file.config == by_graph.config == by_torch.config
     for label in LABELS:
         photo = draw(label, seed=110)
@@ -106,8 +106,8 @@ def test_the_shipped_graph_answers_as_the_weights_beside_it_do() -> None:
         expected = load_checkpoint(SHIPPED)[0].forward_with_cam(torch.from_numpy(inputs))
     answer = engine.forward_with_cam(inputs)
     assert answer.logits == pytest.approx(expected.logits.numpy(), abs=TOLERANCE)
-    scale = float(expected.evidence.abs().max())
-    assert answer.evidence == pytest.approx(expected.evidence.numpy(), abs=TOLERANCE * scale)
+    scale = float(expected.cam.abs().max())
+    assert answer.cam == pytest.approx(expected.cam.numpy(), abs=TOLERANCE * scale)
 
 
 def test_a_photo_is_read_without_loading_pytorch(
@@ -147,7 +147,7 @@ def test_photos_read_at_once_come_in_their_order(drawn: Path, tmp_path: Path) ->
 
 def assert_torch_answers(folder: Path) -> None:
     reader = Predictor(folder)
-    assert isinstance(reader.engine, TorchBackend)
+    assert isinstance(reader.backend, TorchBackend)
     network, config = load_checkpoint(folder)
     photo = draw("milium", seed=110)
     with torch.no_grad():
@@ -199,7 +199,7 @@ def test_settings_that_no_layer_depends_on_may_change(copy: Path) -> None:
     config["name"] = "recalibrated"
     (copy / CONFIG).write_text(json.dumps(config))
     reader = Predictor(copy)
-    assert isinstance(reader.engine, OnnxBackend)
+    assert isinstance(reader.backend, OnnxBackend)
     finding = reader.read(draw("milium", seed=110))
     assert finding.checkpoint == "recalibrated"
 

@@ -1,10 +1,10 @@
-"""The network: logits that are the mean of their evidence, and a frozen trunk that stays frozen."""
+"""The network: logits that are the mean of their class activation maps, and frozen stages that stay frozen."""
 
 import numpy as np
 import pytest
 import torch
 from calcinosis.model.backbones import Backbone, build_backbone
-from calcinosis.model.network import Network, _Pooled
+from calcinosis.model.network import Network, PooledMap
 from calcinosis.model.preprocessing import Preprocessing
 from torch import nn
 
@@ -29,7 +29,7 @@ def network(request: pytest.FixtureRequest) -> Network:
     return small_network() if request.param == "small" else tiny_network()
 
 
-@pytest.fixture(params=[False, True], ids=["start alone", "tuned beside it"])
+@pytest.fixture(params=[False, True], ids=["one branch", "two branches"])
 def staged(request: pytest.FixtureRequest) -> Network:
     """A network whose head reads every stage from the first on."""
     torch.manual_seed(3)
@@ -46,39 +46,43 @@ def inputs() -> torch.Tensor:
 
 
 def feature_map_of(network: Network, inputs: torch.Tensor) -> torch.Tensor:
-    return network.top(network.trunk(inputs))
+    return network.trainable(network.frozen(inputs))
 
 
-def test_explaining_gives_the_same_logits(network: Network, inputs: torch.Tensor) -> None:
+def test_the_map_comes_with_the_same_logits(network: Network, inputs: torch.Tensor) -> None:
     with torch.no_grad():
         output = network.forward_with_cam(inputs)
         torch.testing.assert_close(output.logits, network(inputs), rtol=1e-5, atol=1e-5)
 
 
-def test_a_logit_is_the_mean_of_its_evidence(network: Network, inputs: torch.Tensor) -> None:
+def test_a_logit_is_the_mean_of_its_class_activation_map(
+    network: Network, inputs: torch.Tensor
+) -> None:
     with torch.no_grad():
-        logits, evidence, _ = network.forward_with_cam(inputs)
-        expected = evidence.flatten(2).mean(dim=2) + network.head.bias
+        logits, cam, _ = network.forward_with_cam(inputs)
+        expected = cam.flatten(2).mean(dim=2) + network.head.bias
         torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
 
 
 @torch.no_grad()
-def test_the_evidence_is_a_class_activation_map(network: Network, inputs: torch.Tensor) -> None:
+def test_the_map_is_what_the_head_makes_of_each_place(
+    network: Network, inputs: torch.Tensor
+) -> None:
     """The slow twin: place by place, what the head makes of the features there, scaled alike."""
-    evidence = network.forward_with_cam(inputs).evidence
+    cam = network.forward_with_cam(inputs).cam
     feature_map = feature_map_of(network, inputs)
     count, _, height, width = feature_map.shape
-    assert evidence.shape == (count, LABELS, height, width)
+    assert cam.shape == (count, LABELS, height, width)
     for n in range(count):
         pooled = feature_map[n].mean(dim=(1, 2))
         scale = 1 / pooled.square().mean().sqrt()
         for y in range(height):
             for x in range(width):
                 expected = network.head.weight @ (feature_map[n, :, y, x] * scale)
-                torch.testing.assert_close(evidence[n, :, y, x], expected, rtol=1e-4, atol=1e-4)
+                torch.testing.assert_close(cam[n, :, y, x], expected, rtol=1e-4, atol=1e-4)
 
 
-def test_the_evidence_agrees_with_grad_cam(network: Network, inputs: torch.Tensor) -> None:
+def test_the_map_agrees_with_grad_cam(network: Network, inputs: torch.Tensor) -> None:
     """Grad-CAM (Selvaraju et al. 2017, arXiv:1610.02391) of the linear head, by autograd.
 
     The gradient is taken with the scale of the features held still: it is the same at every place.
@@ -87,18 +91,18 @@ def test_the_evidence_agrees_with_grad_cam(network: Network, inputs: torch.Tenso
     pooled = feature_map.mean(dim=(2, 3))
     scale = 1 / pooled.detach().square().mean(dim=1, keepdim=True).sqrt()
     logits = network.head(pooled * scale)
-    evidence = network.forward_with_cam(inputs).evidence.detach()
+    cam = network.forward_with_cam(inputs).cam.detach()
     for label in range(LABELS):
         (gradient,) = torch.autograd.grad(logits[:, label].sum(), feature_map, retain_graph=True)
         importance = gradient.mean(dim=(2, 3), keepdim=True)
         grad_cam = (importance * feature_map).sum(dim=1).detach()
         places = grad_cam.shape[1] * grad_cam.shape[2]
-        torch.testing.assert_close(grad_cam * places, evidence[:, label], rtol=1e-3, atol=1e-4)
+        torch.testing.assert_close(grad_cam * places, cam[:, label], rtol=1e-3, atol=1e-4)
 
 
 def test_features_have_a_root_mean_square_of_one(network: Network, inputs: torch.Tensor) -> None:
     with torch.no_grad():
-        features = network.features(feature_map_of(network, inputs))
+        features = network.pooled_features(feature_map_of(network, inputs))
     assert features.square().mean(dim=1).numpy() == pytest.approx([1, 1, 1], abs=1e-5)
 
 
@@ -107,25 +111,28 @@ def test_the_strength_of_a_feature_map_moves_no_logit(
 ) -> None:
     with torch.no_grad():
         feature_map = feature_map_of(network, inputs)
-        plain, stronger = network.features(feature_map), network.features(7 * feature_map)
+        plain, stronger = (
+            network.pooled_features(feature_map),
+            network.pooled_features(7 * feature_map),
+        )
     torch.testing.assert_close(plain, stronger)
 
 
 def test_a_photo_without_any_feature_gives_the_bias() -> None:
     network = small_network()
     with torch.no_grad():
-        network.top[1][1].bias.fill_(-100.0)  # nothing passes the last activation
+        network.trainable[1][1].bias.fill_(-100.0)  # nothing passes the last activation
         inputs = torch.randn(1, 3, 32, 32)
-        logits, evidence, _ = network.forward_with_cam(inputs)
+        logits, cam, _ = network.forward_with_cam(inputs)
         torch.testing.assert_close(logits[0], network.head.bias)
         torch.testing.assert_close(network(inputs)[0], network.head.bias)
-    assert not evidence.any()
+    assert not cam.any()
 
 
 @pytest.mark.parametrize("frozen_stages", [1, 2])
-def test_the_frozen_trunk_does_not_move(frozen_stages: int, inputs: torch.Tensor) -> None:
+def test_the_frozen_stages_do_not_move(frozen_stages: int, inputs: torch.Tensor) -> None:
     network = small_network(frozen_stages)
-    before = {name: tensor.clone() for name, tensor in network.trunk.state_dict().items()}
+    before = {name: tensor.clone() for name, tensor in network.frozen.state_dict().items()}
     head_before = network.head.weight.clone()
     network.train()
     optimiser = torch.optim.SGD([p for p in network.parameters() if p.requires_grad], lr=0.1)
@@ -134,44 +141,46 @@ def test_the_frozen_trunk_does_not_move(frozen_stages: int, inputs: torch.Tensor
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    for name, tensor in network.trunk.state_dict().items():
+    for name, tensor in network.frozen.state_dict().items():
         assert (tensor == before[name]).all(), name
     assert not torch.equal(network.head.weight, head_before)
 
 
-def test_the_batch_statistics_of_the_top_move(inputs: torch.Tensor) -> None:
+def test_the_batch_statistics_of_the_trainable_stages_move(inputs: torch.Tensor) -> None:
     network = small_network(1)
-    before = network.top[0][1].running_mean.clone()
+    before = network.trainable[0][1].running_mean.clone()
     network.train()
     network(inputs)
-    assert not torch.equal(network.top[0][1].running_mean, before)
+    assert not torch.equal(network.trainable[0][1].running_mean, before)
     network.eval()
-    assert not network.top.training
+    assert not network.trainable.training
 
 
 def test_where_a_network_is_cut_changes_nothing_it_says(inputs: torch.Tensor) -> None:
     whole = tiny_network()
-    for frozen_stages in (0, 1, 3, len(whole.top)):
+    for frozen_stages in (0, 1, 3, len(whole.trainable)):
         cut = tiny_network(frozen_stages)
         with torch.no_grad():
             assert np.allclose(cut(inputs), whole(inputs))
 
 
 @torch.no_grad()
-def test_a_head_of_all_stages_is_explained_too(staged: Network, inputs: torch.Tensor) -> None:
-    logits, evidence, _ = staged.forward_with_cam(inputs)
+def test_a_multi_scale_head_has_a_map_too(staged: Network, inputs: torch.Tensor) -> None:
+    logits, cam, _ = staged.forward_with_cam(inputs)
     torch.testing.assert_close(logits, staged(inputs), rtol=1e-4, atol=1e-4)
-    expected = evidence.flatten(2).mean(dim=2) + staged.head.bias
+    expected = cam.flatten(2).mean(dim=2) + staged.head.bias
     torch.testing.assert_close(logits, expected, rtol=1e-5, atol=1e-5)
-    assert evidence.shape[2:] == staged.trunk(inputs).shape[2:]
+    assert cam.shape[2:] == staged.frozen(inputs).shape[2:]
 
 
 @torch.no_grad()
 def test_every_stage_is_read_by_both_means(staged: Network, inputs: torch.Tensor) -> None:
     """The slow twin of the features: stage by stage, last one first, each scaled by itself."""
-    shared = staged.trunk(inputs)
+    shared = staged.frozen(inputs)
     maps = [shared]
-    for stage in staged.kept if staged.kept is not None else staged.top:
+    for stage in (
+        staged.pretrained_branch if staged.pretrained_branch is not None else staged.trainable
+    ):
         maps.append(stage(maps[-1]))
     expected = []
     for feature_map in reversed(maps):
@@ -185,16 +194,16 @@ def test_every_stage_is_read_by_both_means(staged: Network, inputs: torch.Tensor
 
 @torch.no_grad()
 def test_a_small_bright_place_outweighs_even_skin() -> None:
-    """What the generalised mean is for: one place in a hundred moves it more than the mean."""
+    """What GeM pooling is for: one place in a hundred moves it more than the mean."""
     even, spot = torch.full((1, 1, 10, 10), 0.1), torch.full((1, 1, 10, 10), 0.1)
     spot[0, 0, 5, 5] = 1.0
-    mean, generalised = (
-        float(_Pooled(spot, g).average() / _Pooled(even, g).average()) for g in (False, True)
+    mean, gem = (
+        float(PooledMap(spot, g).pooled() / PooledMap(even, g).pooled()) for g in (False, True)
     )
     assert mean == pytest.approx(1.09)
-    assert generalised > 2
-    shares = _Pooled(spot, generalised=True).shares()
-    torch.testing.assert_close(shares.mean(dim=(2, 3)), _Pooled(spot, True).average())
+    assert gem > 2
+    shares = PooledMap(spot, gem=True).contributions()
+    torch.testing.assert_close(shares.mean(dim=(2, 3)), PooledMap(spot, True).pooled())
     assert float(shares[0, 0, 5, 5]) / float(shares.sum()) > 0.9
 
 
@@ -203,13 +212,13 @@ def test_a_photo_and_its_mirror_image_are_told_the_same(inputs: torch.Tensor) ->
     network = small_network(1, multi_scale=True, flip_tta=True)
     output, mirrored = network.forward_with_cam(inputs), network.forward_with_cam(inputs.flip(3))
     torch.testing.assert_close(output.logits, mirrored.logits, rtol=1e-4, atol=1e-5)
-    torch.testing.assert_close(output.evidence, mirrored.evidence.flip(3), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(output.cam, mirrored.cam.flip(3), rtol=1e-4, atol=1e-5)
     torch.testing.assert_close(output.embedding, mirrored.embedding)
     torch.testing.assert_close(output.logits, network(inputs), rtol=1e-4, atol=1e-5)
 
 
 @torch.no_grad()
-def test_mirrors_give_the_mean_of_what_is_said_of_both(inputs: torch.Tensor) -> None:
+def test_test_time_flips_give_the_mean_of_what_is_said_of_both(inputs: torch.Tensor) -> None:
     alone, both = (
         small_network(1, multi_scale=True),
         small_network(1, multi_scale=True, flip_tta=True),

@@ -19,7 +19,7 @@ from tests.drawings import write_tiny_checkpoint
 def test_the_cosine_is_that_of_the_textbook() -> None:
     random = np.random.default_rng(0)
     centre, vectors = random.normal(size=5), random.normal(size=(7, 5))
-    found = OODDetector(centre=tuple(centre), least=0.1).cosines(vectors)
+    found = OODDetector(centre=tuple(centre), threshold=0.1).cosines(vectors)
     for cosine, vector in zip(found, vectors, strict=True):
         lengths = np.sqrt(sum(v * v for v in vector)) * np.sqrt(sum(c * c for c in centre))
         assert cosine == pytest.approx(sum(vector * centre) / lengths)
@@ -37,7 +37,7 @@ def test_the_bound_leaves_out_the_share_asked_for_of_held_out_photos() -> None:
 
 def test_numbers_that_are_not_finite_are_refused() -> None:
     with pytest.raises(ValidationError):
-        OODDetector(centre=(1.0, float("nan")), least=0.5)
+        OODDetector(centre=(1.0, float("nan")), threshold=0.5)
 
 
 def with_familiarity(folder: Path, sign: float) -> Path:
@@ -45,7 +45,7 @@ def with_familiarity(folder: Path, sign: float) -> Path:
     write_tiny_checkpoint(folder)
     embedding = (
         Predictor(folder)
-        .engine.forward_with_cam(
+        .backend.forward_with_cam(
             np.stack([Predictor(folder).config.preprocessing.array(draw("milium", 3, (320, 240)))])
         )
         .embedding[0]

@@ -33,7 +33,7 @@ def assert_same(found: Finding, expected: Finding) -> None:
     if found.heat_map and expected.heat_map:
         assert found.heat_map.label == expected.heat_map.label
         assert found.heat_map.box == expected.heat_map.box
-        assert np.array_equal(found.heat_map.evidence, expected.heat_map.evidence)
+        assert np.array_equal(found.heat_map.cam, expected.heat_map.cam)
 
 
 @pytest.mark.parametrize(
@@ -187,28 +187,26 @@ def test_photos_that_are_all_unusable_ask_for_another(reader: Predictor) -> None
     assert finding.prediction_set == LABELS
 
 
-def test_a_heat_map_is_the_evidence_for_the_condition_beyond_the_mean(reader: Predictor) -> None:
+def test_a_heat_map_is_the_conditions_activation_map_beyond_the_mean(reader: Predictor) -> None:
     photo = draw("other", seed=101)
     finding = reader.read(photo)
     assert finding.heat_map
     conditions = {label: p for label, p in finding.probabilities.items() if label != "other"}
     assert finding.heat_map.label == max(conditions, key=lambda label: conditions[label])
     with torch.no_grad():
-        evidence = reader.network.forward_with_cam(
-            reader.config.preprocessing(photo)[None]
-        ).evidence[0]
+        cam = reader.network.forward_with_cam(reader.config.preprocessing(photo)[None]).cam[0]
     own = LABELS.index(finding.heat_map.label)
-    height, width = evidence.shape[1:]
+    height, width = cam.shape[1:]
     excess = {
-        (y, x): float(evidence[own, y, x]) - sum(float(e[y, x]) for e in evidence) / len(LABELS)
+        (y, x): float(cam[own, y, x]) - sum(float(e[y, x]) for e in cam) / len(LABELS)
         for y in range(height)
         for x in range(width)
     }
     most = max(excess.values())
     assert most > 0
-    assert finding.heat_map.evidence.shape == (height, width)
+    assert finding.heat_map.cam.shape == (height, width)
     for (y, x), value in excess.items():
-        assert finding.heat_map.evidence[y, x] == pytest.approx(max(value, 0) / most, abs=1e-5)
+        assert finding.heat_map.cam[y, x] == pytest.approx(max(value, 0) / most, abs=1e-5)
 
 
 def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Predictor) -> None:

@@ -46,7 +46,7 @@ def slow_input(photo: Image.Image, how: Preprocessing) -> np.ndarray:
     """The network's input, pixel by pixel: crop to the centred square, resize, normalise."""
     pixels = np.asarray(photo).tolist()
     width, height = photo.size
-    side = how.crop * min(width, height)
+    side = min(width, height)
     result = np.zeros((3, how.size, how.size))
     for channel in range(3):
         rows = [
@@ -65,7 +65,7 @@ def slow_input(photo: Image.Image, how: Preprocessing) -> np.ndarray:
     "how",
     [
         Preprocessing(size=20),
-        Preprocessing(size=32, crop=0.875, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
+        Preprocessing(size=32, mean=(0.485, 0.456, 0.406), std=(0.229, 0.224, 0.225)),
     ],
 )
 def test_the_input_agrees_with_its_slow_twin(size: tuple[int, int], how: Preprocessing) -> None:
@@ -89,12 +89,12 @@ def test_black_and_white_end_where_the_mean_and_deviation_say() -> None:
     assert black.tolist() == pytest.approx([-1, -2, -3], abs=1e-5)
 
 
-@given(st.integers(1, 5000), st.integers(1, 5000), st.floats(0.01, 1))
-def test_the_box_is_a_centred_square_within_the_photo(width: int, height: int, crop: float) -> None:
-    left, upper, right, lower = Preprocessing(crop=crop).box(width, height)
+@given(st.integers(1, 5000), st.integers(1, 5000))
+def test_the_box_is_the_centred_square_of_the_photo(width: int, height: int) -> None:
+    left, upper, right, lower = Preprocessing().box(width, height)
     assert 0 <= left < right <= width
     assert 0 <= upper < lower <= height
-    assert right - left == pytest.approx(crop * min(width, height))
+    assert right - left == pytest.approx(min(width, height))
     assert lower - upper == pytest.approx(right - left)
     assert left + right == pytest.approx(width)
     assert upper + lower == pytest.approx(height)
@@ -120,8 +120,7 @@ def test_the_reader_uses_the_transform_of_the_checkpoint(tiny_checkpoint: Path) 
     "settings",
     [
         {"size": 0},
-        {"crop": 0},
-        {"crop": 1.1},
+        {"crop": 0.875},
         {"std": (0.5, 0.5, 0)},
         {"std": (0.5, 0.5, -1)},
         {"mean": (0.5, 0.5, math.nan)},

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
-from calcinosis.model.quality import BOUNDS, LEAST_SIDE, find_quality_issue, judge, measure
+from calcinosis.model.quality import BOUNDS, MIN_SIDE, check_bounds, find_quality_issue, measure
 from calcinosis.model.words import languages, words
 from PIL import Image, ImageDraw
 
@@ -71,9 +71,9 @@ def test_a_tight_frame_around_a_far_lesion_is_told_to_move_closer(language: str)
 
 def test_a_bound_is_inclusive_and_the_first_reason_wins() -> None:
     measures = measure(good())
-    assert judge(measures) is None
+    assert check_bounds(measures) is None
     worst = measure(Image.new("RGB", (10, 10)))
-    problem = judge(worst)
+    problem = check_bounds(worst)
     assert problem is not None
     assert problem.code == next(iter(BOUNDS))
 
@@ -99,7 +99,7 @@ def test_a_framed_close_up_of_a_hand_or_foot_is_hardly_ever_called_blurred() -> 
     with (ROOT / "data" / "curated" / "body_site.csv").open(encoding="utf-8", newline="") as table:
         files = [r["file"] for r in csv.DictReader(table) if r["body_site"].startswith("acral")]
     photos = [open_photo(Path(root) / file) for file in files if (Path(root) / file).exists()]
-    framed = [photo for photo in map(at_twice_its_size, photos) if min(photo.size) >= LEAST_SIDE]
+    framed = [photo for photo in map(at_twice_its_size, photos) if min(photo.size) >= MIN_SIDE]
     sharp = [measure(photo).sharpness >= BOUNDS["blurred"].least for photo in framed]
     assert len(sharp) > 80
     assert sharp.count(False) <= 0.02 * len(sharp)

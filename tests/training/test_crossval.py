@@ -250,7 +250,7 @@ def test_a_top_that_is_taken_as_it_is_gets_a_head_and_no_more_training(
     again = fit(prepared, fewer, tmp_path / "few", top=top, resume=False, report=quiet)
     assert whole.tuned is not None
     assert again.tuned is not None
-    first, second = whole.tuned.top.state_dict(), again.tuned.top.state_dict()
+    first, second = whole.tuned.trainable.state_dict(), again.tuned.trainable.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert whole.top_heads[0].weights[1].any()
     assert not again.top_heads[0].weights[1].any()  # it learnt no photo of this label

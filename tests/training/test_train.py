@@ -119,7 +119,7 @@ def test_cached_activations_equal_the_network_on_the_plain_view(
     everything = np.arange(len(rows))
     photo = study.preprocessing(open_photo(root / rows[3].file))
     with torch.no_grad():
-        direct = study.start.features(study.start.top(study.start.trunk(photo[None])))
+        direct = study.start.pooled_features(study.start.trainable(study.start.frozen(photo[None])))
     cached = fit.compute_features(study.start, study.activations, everything[3:4], study.hardware)
     assert cached == pytest.approx(direct.numpy(), abs=0.1)  # the trunk computes in bfloat16
     assert np.isfinite(logits).all()

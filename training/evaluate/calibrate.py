@@ -188,10 +188,10 @@ def fit_ood_detector(
     cosines = np.zeros(len(folds))
     for fold in np.unique(folds):
         own = folds == fold
-        others = OODDetector(centre=_centre(embeddings[~own]), least=0.0)
+        others = OODDetector(centre=_centre(embeddings[~own]), threshold=0.0)
         cosines[own] = others.cosines(embeddings[own])
     least = float(np.quantile(cosines, 1 - share))
-    return OODDetector(centre=_centre(embeddings), least=round(least, 4))
+    return OODDetector(centre=_centre(embeddings), threshold=round(least, 4))
 
 
 def _centre(embeddings: NDArray[np.floating]) -> tuple[float, ...]:

@@ -273,10 +273,10 @@ def fold_into_network(fitted: Fitted, blend: StackingWeights, study: PreparedDat
         flip_tta=study.recipe.flip_tta,
     )
     network = copy.deepcopy(network)  # the backbone's own layers stay as they are
-    network.trunk.load_state_dict(study.start.trunk.state_dict())
-    network.top.load_state_dict((fitted.tuned or study.start).top.state_dict())
-    if network.kept is not None:
-        network.kept.load_state_dict(study.start.top.state_dict())
+    network.frozen.load_state_dict(study.start.frozen.state_dict())
+    network.trainable.load_state_dict((fitted.tuned or study.start).trainable.state_dict())
+    if network.pretrained_branch is not None:
+        network.pretrained_branch.load_state_dict(study.start.trainable.state_dict())
     parts = [
         _weighed(head, weights)
         for head, weights in zip([*fitted.top_heads, *fitted.heads], blend.weights, strict=True)

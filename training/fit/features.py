@@ -166,7 +166,7 @@ def _note_progress(values: np.memmap, progress: Path, done: int) -> None:
 
 
 def _trunk_function(network: Network, hardware: Device) -> Compute:
-    network.trunk.eval().to(hardware.device).to(memory_format=torch.channels_last)
+    network.frozen.eval().to(hardware.device).to(memory_format=torch.channels_last)
 
     def compute(batch: torch.Tensor) -> torch.Tensor:
         inputs = batch.to(hardware.device, memory_format=torch.channels_last)
@@ -181,7 +181,7 @@ def trunk_bytes(network: Network) -> bytes:
     """All that what a network's trunk makes of a view depends on beside the view."""
     parts = [
         name.encode() + tensor.float().numpy().tobytes()
-        for name, tensor in network.trunk.state_dict().items()
+        for name, tensor in network.frozen.state_dict().items()
     ]
     return b"".join([*parts, b"flip_tta" if network.flip_tta else b""])
 

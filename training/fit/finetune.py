@@ -183,7 +183,7 @@ def train_top(
     learner = _Learner(network, int(targets.source_labels.max()) + 1, predicting)
     learner.to(hardware.device).train()
     if recipe.freeze_batch_norm:
-        for module in network.top.modules():
+        for module in network.trainable.modules():
             if isinstance(module, nn.BatchNorm2d):
                 module.eval()
     averaged = AveragedModel(
@@ -191,7 +191,7 @@ def train_top(
     )
     optimizer = torch.optim.AdamW(
         [
-            {"params": list(network.top.parameters()), "lr": recipe.learning_rate},
+            {"params": list(network.trainable.parameters()), "lr": recipe.learning_rate},
             {
                 "params": [*learner.first_head.parameters(), *learner.second_head.parameters()],
                 "lr": recipe.head_learning_rate,
@@ -230,7 +230,7 @@ def train_top(
             else:
                 wanted = torch.from_numpy(lessons.taught[[views[own], views[partner[own]]]])
             optimizer.zero_grad(set_to_none=True)
-            with learning_layers(network.top, hardware):
+            with learning_layers(network.trainable, hardware):
                 loss = shared(
                     batch.to(hardware.device),
                     wanted.to(hardware.device),
@@ -315,8 +315,8 @@ class _Learner(nn.Module):
             hardware: for the precision.
         """
         with hardware.autocast():
-            feature_map = self.network.top(batch.to(memory_format=torch.channels_last))
-        features = self.network.features(feature_map.float())
+            feature_map = self.network.trainable(batch.to(memory_format=torch.channels_last))
+        features = self.network.pooled_features(feature_map.float())
         said, second = self.first_head(features), self.second_head(features)
         total = torch.zeros((), device=batch.device)
         for part, first_wanted, second_label in zip(

@@ -15,11 +15,11 @@ from typing import Any, Final
 
 import numpy as np
 import onnxruntime
+from calcinosis.common.cpu import available_cores
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import atomic_write
 from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, open_source
-from calcinosis.model.engine import cores
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
 from numpy.typing import NDArray
@@ -80,7 +80,7 @@ def embed_pictures(
         known = load_file(path)["embeddings"]
     if len(known) < count:
         session = _open_teacher()
-        with ThreadPoolExecutor(cores()) as pool:
+        with ThreadPoolExecutor(available_cores()) as pool:
             steps = range(len(known), count, _STEP)
             bar = track(
                 steps, "Asking the teacher", total=-(-count // _STEP), done=len(known) // _STEP

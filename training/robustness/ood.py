@@ -157,7 +157,7 @@ def _of_pictures(
 def _is_caught(reader: Predictor, picture: Image.Image, threshold: float) -> bool:
     """Whether the score alone, without the gate of photo quality, tells a picture from the conditions'."""
     config = reader.config
-    answer = reader.engine.forward_with_cam(config.preprocessing.array(picture)[None])
+    answer = reader.backend.forward_with_cam(config.preprocessing.array(picture)[None])
     if config.ood and not config.ood.in_distribution(answer.embedding)[0]:
         return True
     logits = answer.logits.astype(np.float64)

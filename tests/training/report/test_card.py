@@ -23,7 +23,7 @@ META = {
     "name": "a name: with 'marks'",
     "labels": list(LABELS),
     "backbone": "package:tiny",
-    "preprocessing": {"size": 96, "crop": 0.9, "mean": [0.5] * 3, "std": [0.5] * 3},
+    "preprocessing": {"size": 96, "mean": [0.5] * 3, "std": [0.5] * 3},
     "calibration": {"temperature": 1.25, "bias": [0.0] * 4},
     "conformal": {"coverage": 0.9, "thresholds": [0.1] * 4},
     "prior": PRIOR,

@@ -1,0 +1,35 @@
+"""Cores are counted as a container may use them."""
+
+import math
+from pathlib import Path
+
+import pytest
+from calcinosis.common import cpu
+
+
+def test_a_containers_quota_bounds_the_cores(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path / "none")
+    free = cpu.available_cores()
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+    for text, cores in (
+        ("max 100000\n", free),
+        ("50000 100000\n", 1),
+        ("150000 100000\n", min(free, math.ceil(1.5))),
+        ("99900000 100000\n", free),
+        ("", free),
+        ("1 0", free),
+    ):
+        (tmp_path / "cpu.max").write_text(text)
+        assert cpu.available_cores() == cores
+
+
+def test_the_older_cgroups_are_read_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cpu, "_CGROUP", tmp_path)
+    (tmp_path / "cpu").mkdir()
+    (tmp_path / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("20000\n")
+    assert cpu.available_cores() == 1
+    (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
+    assert cpu.available_cores() >= 1
