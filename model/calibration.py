@@ -1,6 +1,6 @@
-"""From logits to probabilities that mean what they say, and to the labels that cannot be excluded.
+"""From logits to probabilities that mean what they say.
 
-All of it is stated under a *reference prior*, in which every label is equally likely; a reader may ask
+They are stated under a *reference prior*, in which every label is equally likely; a reader may ask
 for another prior, which moves the probabilities and leaves the prediction set as it is.
 """
 
@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class Calibration(BaseModel):
-    """Temperature and a bias a label, fitted on photos that the network had not seen.
+    """Temperature and a bias per label, fitted on photos that the network had not seen.
 
     Temperature scaling is from Guo et al. 2017 (arXiv:1706.04599); the bias corrects what sampling the
     labels in other proportions did to the logits (Menon et al. 2021, arXiv:2007.07314).
@@ -41,30 +41,6 @@ class Calibration(BaseModel):
         weights = np.exp(scores)
         probabilities: Floats = weights / weights.sum(axis=1, keepdims=True)
         return probabilities
-
-
-class Conformal(BaseModel):
-    """Split conformal prediction, one threshold a label (Vovk 2013, arXiv:1209.2673).
-
-    A label is in the prediction set when its probability under the reference prior reaches its
-    threshold. Of new photos *of that label*, at least a share `coverage` keep it in their set, if they
-    come as the calibration photos came.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-    coverage: float = Field(gt=0, lt=1)
-    thresholds: tuple[float, ...]
-
-    def prediction_sets(self, probabilities: Floats) -> NDArray[np.bool_]:
-        """Membership (n, labels) for probabilities (n, labels) under the reference prior.
-
-        The most probable label is always among them, even below its threshold: what a photo looks most
-        like is never said to be excluded, and no set is empty.
-        """
-        members = probabilities >= np.asarray(self.thresholds)
-        members[np.arange(len(members)), probabilities.argmax(axis=1)] = True
-        return members
 
 
 def check_prior(prior: Sequence[float] | Floats, labels: int) -> Floats:

@@ -4,7 +4,9 @@ from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.common.errors import CheckpointError
-from calcinosis.model.calibration import Calibration, Conformal, check_prior
+from calcinosis.model.calibration import Calibration, check_prior
+from calcinosis.model.conformal import Conformal
+from calcinosis.model.frequencies import Frequencies
 from calcinosis.model.labels import check_labels
 from calcinosis.model.ood import OODDetector
 from calcinosis.model.preprocessing import Preprocessing
@@ -31,6 +33,7 @@ class CheckpointConfig(BaseModel):
         two_branch, multi_scale, flip_tta: what the head reads; see `calcinosis.model.network.Network`.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
+        frequencies: how often it was right in cross-validation; null where nobody counted.
         ood: what tells photos from other pictures; null where nothing does.
         prior: the chances of each label that probabilities assume unless a reader asks for others.
         licence: of the weights, from the terms of the photographs.
@@ -50,6 +53,7 @@ class CheckpointConfig(BaseModel):
     preprocessing: Preprocessing
     calibration: Calibration
     conformal: Conformal
+    frequencies: Frequencies | None = None
     ood: OODDetector | None = None
     prior: tuple[float, ...]
     licence: str
@@ -77,7 +81,7 @@ class CheckpointConfig(BaseModel):
             raise ValueError("multi_scale reads from the last frozen stage on: set frozen_stages")
         for values in (self.calibration.bias, self.conformal.thresholds):
             if len(values) != len(self.labels):
-                raise ValueError("calibration and conformal hold one number a label")
+                raise ValueError("calibration and conformal hold one number per label")
         check_prior(self.prior, len(self.labels))
         return self
 

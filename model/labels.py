@@ -23,3 +23,16 @@ def check_labels(labels: Sequence[str]) -> None:
 def conditions(labels: Sequence[str]) -> tuple[str, ...]:
     """The labels that name a condition: all but `other`."""
     return tuple(label for label in labels if label != OTHER)
+
+
+MIMICS: Final = (("gouty_tophus", "calcinosis_cutis"),)
+"""Pairs (leader, mimic): where the leader is the most probable label, a photograph alone does not speak against
+the mimic. A pair leaves when networks that learnt nothing of a site and of a source tell the two apart there."""
+
+
+def joined(
+    labels: Sequence[str], mimics: Sequence[tuple[str, str]] = MIMICS
+) -> tuple[tuple[int, int], ...]:
+    """The pairs of mimics among some labels, by the labels' numbers."""
+    place = {label: number for number, label in enumerate(labels)}
+    return tuple((place[a], place[b]) for a, b in mimics if a in place and b in place)

@@ -13,7 +13,7 @@ from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.engine import Floats, Output, open_backend
-from calcinosis.model.finding import Finding, HeatMap, decide, retake_finding
+from calcinosis.model.finding import Finding, HeatMap, coverage_of, decide, retake_finding
 from calcinosis.model.labels import conditions
 from calcinosis.model.photo import as_photo, open_photo
 from calcinosis.model.quality import QualityIssue, find_quality_issue
@@ -149,8 +149,9 @@ class Predictor:
             dict(zip(config.labels, probabilities.tolist(), strict=True)),
             [label for label, member in zip(config.labels, members, strict=True) if member],
             prior=prior,
-            coverage=config.conformal.coverage,
+            coverage=coverage_of(config.conformal, config.labels),
             checkpoint=config.name,
+            frequencies=config.frequencies,
             heat_maps=[
                 self._heat_map(picture, probabilities, outputs[n].cam[0]) if n in outputs else None
                 for n, picture in enumerate(pictures, 1)

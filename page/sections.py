@@ -138,7 +138,7 @@ def finding(
     values = {
         "say": say,
         "finding": finding,
-        "coverage": f"{config.conformal.coverage:.0%}",
+        "coverage": f"{min(config.conformal.coverage):.0%}",
         "unnamed": [label for label in config.labels if label not in finding.prediction_set],
         "record": _record(record, language),
         "chances": _chances(finding, config.labels, prior, language),

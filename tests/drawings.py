@@ -7,8 +7,9 @@ from typing import Any, Final
 import torch
 from calcinosis.data.synthetic import draw as draw
 from calcinosis.model.backbones import build_backbone
-from calcinosis.model.calibration import Calibration, Conformal
+from calcinosis.model.calibration import Calibration
 from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.conformal import Conformal
 from calcinosis.model.labels import LABELS
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing

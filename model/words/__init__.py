@@ -37,6 +37,11 @@ class Words:
         known = self.table["labels"].get(label)
         return known["settle"] if known else self("unknown_label.settle", label=self.label(label))
 
+    def mimic(self, label: str) -> str:
+        """What looks the same as this label in a photograph, and the test that tells; may be empty."""
+        known = self.table["labels"].get(label)
+        return str(known.get("mimic", "")) if known else ""
+
     def sources(self, names: Sequence[str]) -> list[dict[str, str]]:
         """The sources of a statement, by their names in `sources.toml`: number, text and address of each."""
         known = all_sources()

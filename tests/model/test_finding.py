@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from calcinosis.model.finding import OUTCOMES, Finding, decide, outcome_of, retake_finding
+from calcinosis.model.finding import OUTCOMES, Coverage, Finding, decide, outcome_of, retake_finding
 from calcinosis.model.labels import LABELS, OTHER
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import languages, words
@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
+ADDED = ["coverage", "frequency", "version"]
 PRIOR = dict.fromkeys(LABELS, 0.25)
 PROBLEMS = [
     QualityIssue("too_small", {"side": 20, "minimum": 96, "third": 32}),
@@ -36,8 +37,13 @@ def sets(labels: tuple[str, ...] = LABELS) -> st.SearchStrategy[list[str]]:
     return chosen.map(lambda members: [label for label in labels if label in members])
 
 
+def covered(share: float = 0.9, labels: tuple[str, ...] = LABELS) -> dict[str, Coverage]:
+    """The same promise of every label."""
+    return dict.fromkeys(labels, Coverage(share))
+
+
 def everything_said(finding: Finding) -> str:
-    return " ".join([finding.headline, *finding.reasons, finding.advice])
+    return " ".join([*finding.summary, *finding.reasons, finding.advice])
 
 
 def check_that_it_defers(finding: Finding, language: str) -> None:
@@ -74,7 +80,7 @@ def test_an_empty_set_has_no_outcome() -> None:
     with pytest.raises(ValueError, match="never empty"):
         outcome_of([])
     with pytest.raises(ValueError, match="never empty"):
-        decide(PRIOR, [], prior=PRIOR, coverage=0.9, checkpoint="tiny")
+        decide(PRIOR, [], prior=PRIOR, coverage=covered(), checkpoint="tiny")
 
 
 @given(shares(), shares(), shares(), sets(), st.floats(0.5, 0.999))
@@ -90,7 +96,7 @@ def test_every_finding_defers_and_claims_nothing(
             probabilities,
             prediction_set,
             prior=prior,
-            coverage=coverage,
+            coverage=covered(coverage),
             checkpoint="tiny",
             language=language,
         )
@@ -108,7 +114,7 @@ def test_every_finding_defers_and_claims_nothing(
             others,
             prediction_set,
             prior=prior,
-            coverage=coverage,
+            coverage=covered(coverage),
             checkpoint="tiny",
             language=language,
         )
@@ -147,9 +153,11 @@ def test_the_reason_of_a_retake_says_what_was_measured() -> None:
 def test_json_holds_what_the_design_names(
     probabilities: dict[str, float], prediction_set: list[str]
 ) -> None:
-    finding = decide(probabilities, prediction_set, prior=PRIOR, coverage=0.9, checkpoint="tiny")
+    finding = decide(
+        probabilities, prediction_set, prior=PRIOR, coverage=covered(), checkpoint="tiny"
+    )
     told = json.loads(json.dumps(finding.as_json(), allow_nan=False))
-    assert list(told) == KEYS
+    assert list(told) == KEYS + ADDED
     assert list(told["probabilities"]) == list(LABELS)
     assert sum(told["probabilities"].values()) == pytest.approx(1, abs=1e-5)
     assert told["prediction_set"] == prediction_set
@@ -160,7 +168,7 @@ def test_json_holds_what_the_design_names(
 
 def test_json_of_a_retake_has_the_same_shape() -> None:
     told = retake_finding(PROBLEMS[1], prior=PRIOR, checkpoint="tiny").as_json()
-    assert list(told) == KEYS
+    assert list(told) == KEYS + ADDED
     assert told["prediction_set"] == list(LABELS)
 
 
@@ -168,14 +176,14 @@ def test_json_of_a_retake_has_the_same_shape() -> None:
     "prior", [PRIOR, dict(zip(LABELS, (0.002, 0.003, 0.015, 0.98), strict=True))]
 )
 def test_the_prior_is_stated(prior: dict[str, float]) -> None:
-    finding = decide(PRIOR, [OTHER], prior=prior, coverage=0.9, checkpoint="tiny")
+    finding = decide(PRIOR, [OTHER], prior=prior, coverage=covered(), checkpoint="tiny")
     said = " ".join(finding.reasons)
     for label, chance in prior.items():
         assert f"{words().label(label)} {chance:.3g}" in said
 
 
 def test_the_coverage_is_stated() -> None:
-    finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=0.95, checkpoint="tiny")
+    finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=covered(0.95), checkpoint="tiny")
     assert "95%" in " ".join(finding.reasons)
 
 
@@ -191,7 +199,9 @@ def test_the_coverage_is_stated() -> None:
 def test_the_headline_reads_well_for_two_labels_and_for_more(
     language: str, labels: tuple[str, ...], headline: str
 ) -> None:
-    finding = decide(PRIOR, labels, prior=PRIOR, coverage=0.9, checkpoint="tiny", language=language)
+    finding = decide(
+        PRIOR, labels, prior=PRIOR, coverage=covered(), checkpoint="tiny", language=language
+    )
     assert finding.headline.endswith(f": {headline}")
 
 
@@ -207,7 +217,7 @@ def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> N
             probabilities,
             prediction_set,
             prior=prior,
-            coverage=0.9,
+            coverage=covered(0.9, labels),
             checkpoint="theirs",
             language=language,
         )

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 from calcinosis.common.errors import CheckpointError, PhotoError
-from calcinosis.model.calibration import Conformal
+from calcinosis.model.conformal import Conformal
 from calcinosis.model.finding import Finding
 from calcinosis.model.heatmap import overlay
 from calcinosis.model.labels import LABELS

@@ -7,7 +7,8 @@ from typing import Final
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
-from calcinosis.model.calibration import Calibration, Conformal
+from calcinosis.model.calibration import Calibration
+from calcinosis.model.conformal import Conformal
 from calcinosis.model.ood import OODDetector
 from numpy.typing import NDArray
 from scipy.optimize import minimize
