@@ -6,7 +6,8 @@ from typing import Any
 
 from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.data.manifest import Row, check_files
-from calcinosis.data.splits import leave_one_source_out
+from calcinosis.data.splits import assign_folds, leave_one_source_out
+from calcinosis.training.evaluate.calibrate import check_coverage
 from calcinosis.training.evaluate.metrics.registry import compute_metrics
 from calcinosis.training.evaluate.out_of_fold import (
     fold_calibrators,
@@ -33,6 +34,18 @@ def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) 
     write_predictions(predictions, out / "predictions.csv")
     write_json(out / "metrics.json", metrics)
     write_report(metrics, predictions, out / "report.html")
+
+
+def _check_coverage(rows: Sequence[Row], recipe: Recipe) -> None:
+    if isinstance(recipe.coverage, dict):
+        known = all(row.fold is not None for row in rows)
+        folded = rows if known else assign_folds(rows)
+        check_coverage(
+            [row.label for row in folded],
+            [row.group for row in folded],
+            [row.fold or 0 for row in folded],
+            recipe.coverage,
+        )
 
 
 def cross_validate(
@@ -70,12 +83,13 @@ def cross_validate(
         The study, the held-out logits (rows, parts, labels) and the metrics.
 
     Raises:
-        TrainingError: `other_run`, if `out` holds a run of another recipe or of other photos;
-            `disk_full`; `diverged`.
+        TrainingError: `too_few_patients`, if the photos do not support the recipe's coverage; `other_run`, if `out`
+            holds a run of another recipe or of other photos; `disk_full`; `diverged`.
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
     """
     hardware = hardware or Device()
     check_files(rows, root)
+    _check_coverage(rows, recipe)
     if leave_source_out:
         leave_one_source_out(rows)  # refuses a single source before any work
     with disk_full_error(out):

@@ -3,13 +3,16 @@
 import re
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Final, Literal
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import LABELS, OTHER, check_labels
 from calcinosis.training.fit.augment import Augmentation
 from calcinosis.training.fit.heads import HeadName, TopHeadName
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+COVERAGE: Final = 0.9
+"""Of the prediction sets, for labels of which a recipe says nothing else."""
 
 
 class Recipe(BaseModel):
@@ -54,7 +57,8 @@ class Recipe(BaseModel):
         label_smoothing: of the second task.
         freeze_batch_norm: keep the batch statistics of the start weights while fine-tuning.
         ema_decay: decay of the running average of the weights, a step.
-        coverage: of the prediction sets.
+        coverage: of the prediction sets: a number, or a table per label, where labels that it does not name have
+            0.9. What the table asks is refused where a fold's calibration patients are too few for it.
         prior: chances of the labels that the checkpoint's probabilities assume; equal unless given.
         seed: of everything random.
     """
@@ -92,7 +96,7 @@ class Recipe(BaseModel):
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
     freeze_batch_norm: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
-    coverage: float = Field(default=0.9, gt=0, lt=1)
+    coverage: float | dict[str, float] = COVERAGE
     prior: tuple[float, ...] | None = None
     seed: int = 0
 
@@ -105,6 +109,16 @@ class Recipe(BaseModel):
             )
         if self.prior is not None and len(self.prior) != len(self.labels):
             raise ValueError("prior holds one number a label")
+        return self
+
+    @model_validator(mode="after")
+    def _coverages_are_shares_of_labels(self) -> "Recipe":
+        table = self.coverage if isinstance(self.coverage, dict) else {OTHER: self.coverage}
+        for label, share in table.items():
+            if label not in self.labels or not 0 < share < 1:
+                raise ValueError(
+                    f"coverage.{label} is no share between 0 and 1 of one of the labels"
+                )
         return self
 
     @model_validator(mode="after")
@@ -133,6 +147,13 @@ class Recipe(BaseModel):
     def trainable_stages_see_no_label(self) -> bool:
         """Whether what is trained learns nothing of what the conditions' photos show."""
         return self.method == "distil"
+
+    @property
+    def coverages(self) -> tuple[float, ...]:
+        """Of each label, in their order."""
+        if isinstance(self.coverage, dict):
+            return tuple(self.coverage.get(label, COVERAGE) for label in self.labels)
+        return (self.coverage,) * len(self.labels)
 
     @property
     def stated_prior(self) -> tuple[float, ...]:

@@ -12,6 +12,7 @@ import numpy as np
 from calcinosis.common.files import atomic_write, disk_full_error, write_json
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.labels import joined
 from calcinosis.model.ood import OODDetector
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
@@ -86,7 +87,13 @@ def train(
     everything = np.arange(len(study.rows))
     with disk_full_error(out):
         fitted = fit(study, everything, out / "work" / "final", resume=resume, report=report)
-    readout = fit_calibrator(logits, study.targets.labels, recipe.coverage)
+    readout = fit_calibrator(
+        logits,
+        study.targets.labels,
+        [row.group for row in study.rows],
+        recipe.coverages,
+        joined(recipe.labels),
+    )
     made = _provenance(study.rows, recipe, command) | {"start_weights": study.backbone.licence}
     if facts and study.hardware.writes:
         atomic_write(out / FILE, facts.read_bytes())

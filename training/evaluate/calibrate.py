@@ -1,14 +1,14 @@
 """Fitting what turns logits into calibrated probabilities and prediction sets, on held-out photos."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.calibration import Calibration
-from calcinosis.model.conformal import Conformal
+from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
 from calcinosis.model.ood import OODDetector
 from numpy.typing import NDArray
 from scipy.optimize import minimize
@@ -134,25 +134,78 @@ def fit_calibration(logits: Floats, labels: Integers) -> Calibration:
     )
 
 
-def fit_conformal(probabilities: Floats, labels: Integers, coverage: float) -> Conformal:
-    """One threshold a label, such that a new photo of the label reaches it with chance `coverage`.
+def fit_conformal(
+    probabilities: Floats,
+    labels: Integers,
+    groups: Sequence[str],
+    coverage: Sequence[float],
+    mimics: Sequence[tuple[int, int]] = (),
+) -> Conformal:
+    """One threshold per label, such that of its patients about a share `coverage` reach it with all photos.
 
-    Of the n probabilities that held-out photos gave their own label, the threshold is the
-    (n + 1 - ⌈(n + 1) · coverage⌉)-th smallest (Vovk 2013, arXiv:1209.2673; Angelopoulos and Bates,
-    arXiv:2107.07511). Where n is too small for the coverage, the threshold is 0 and the label is never
-    excluded: 9 photos are the fewest for 90 %.
+    A patient counts once, by the photo that gave the label the lowest probability: photos of one patient are
+    no independent draws (Dunn, Wasserman and Ramdas, arXiv:1809.07441; Lee, Barber and Willett,
+    arXiv:2306.06342). Of the n scores, the threshold is the (n + 1 - ⌈(n + 1) · coverage⌉)-th smallest (Vovk
+    2013, arXiv:1209.2673). Where n is too small for the coverage, the threshold is 0 and the label never
+    leaves a set; `check_coverage` refuses what a recipe asks for in vain.
 
     Args:
         probabilities: (n, k) under equal chances of the labels.
         labels: (n,) index of each photo's label.
-        coverage: the share of each label's photos that shall keep it in their set.
+        groups: (n,) the patient of each photo.
+        coverage: (k,) of each label.
+        mimics: pairs (leader, mimic) of labels that a photograph does not tell apart.
     """
-    thresholds = []
-    for label in range(probabilities.shape[1]):
-        own = np.sort(probabilities[labels == label, label])
-        rank = len(own) + 1 - math.ceil((len(own) + 1) * coverage)
-        thresholds.append(float(own[rank - 1]) if rank >= 1 else 0.0)
-    return Conformal(coverage=coverage, thresholds=tuple(thresholds))
+    thresholds, patients = [], []
+    for label, share in enumerate(coverage):
+        scores = patient_scores(probabilities[:, label], labels == label, groups)
+        rank = threshold_rank(len(scores), share)
+        thresholds.append(float(scores[rank - 1]) if rank >= 1 else 0.0)
+        patients.append(len(scores))
+    return Conformal(
+        coverage=tuple(coverage),
+        thresholds=tuple(thresholds),
+        patients=tuple(patients),
+        joined=tuple(mimics),
+    )
+
+
+def patient_scores(scores: Floats, rows: NDArray[np.bool_], groups: Sequence[str]) -> Floats:
+    """The lowest score of each patient among some photos, in rising order."""
+    worst: dict[str, float] = {}
+    for row in np.flatnonzero(rows):
+        worst[groups[row]] = min(float(scores[row]), worst.get(groups[row], math.inf))
+    return np.sort(np.array(list(worst.values()), dtype=np.float64))
+
+
+def check_coverage(
+    labels: Sequence[str],
+    groups: Sequence[str],
+    folds: Sequence[int],
+    coverage: Mapping[str, float],
+) -> None:
+    """Make sure that every fold's calibration patients support the coverage asked for a label.
+
+    Args:
+        labels: (n,) of each photo.
+        groups: (n,) its patient.
+        folds: (n,) the fold that holds it out; its calibration patients are those of the others.
+        coverage: of the labels that a recipe names.
+
+    Raises:
+        TrainingError: `too_few_patients`, with the number it takes.
+    """
+    for label, share in coverage.items():
+        own = [(g, f) for g, f, name in zip(groups, folds, labels, strict=True) if name == label]
+        fewest = min(len({g for g, f in own if f != fold}) for fold in set(folds))
+        needed = patients_needed(share)
+        if fewest < needed:
+            most = fewest / (fewest + 1)
+            raise TrainingError(
+                "too_few_patients",
+                f"coverage.{label} = {share:g} takes {needed} calibration patients of the label in every fold, "
+                f"and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most",
+            )
 
 
 @dataclass(frozen=True)
@@ -170,12 +223,24 @@ class Calibrator:
         return self.calibration.probabilities(mixed, prior), members
 
 
-def fit_calibrator(logits: Floats, labels: Integers, coverage: float) -> Calibrator:
-    """StackingWeights, calibration and prediction sets from held-out logits (n, parts, labels)."""
+def fit_calibrator(
+    logits: Floats,
+    labels: Integers,
+    groups: Sequence[str],
+    coverage: Sequence[float],
+    mimics: Sequence[tuple[int, int]] = (),
+) -> Calibrator:
+    """Stacking weights, calibration and prediction sets from held-out logits (n, parts, labels).
+
+    The thresholds are set on the photos that the weights and the calibration were fitted on, and hold for
+    networks of which another is then fitted on all photos: an approximation, which the coverage measured
+    fold by fold, on photos that had no part in any of it, shows the size of.
+    """
     blend = fit_stacking_weights(logits, labels)
     mixed = blend(logits)
     calibration = fit_calibration(mixed, labels)
-    conformal = fit_conformal(calibration.probabilities(mixed), labels, coverage)
+    probabilities = calibration.probabilities(mixed)
+    conformal = fit_conformal(probabilities, labels, groups, coverage, mimics)
     return Calibrator(blend, calibration, conformal)
 
 

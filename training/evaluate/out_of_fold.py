@@ -4,6 +4,7 @@ from pathlib import Path
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
+from calcinosis.model.labels import joined
 from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
 from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
@@ -60,13 +61,18 @@ def fold_calibrators(study: PreparedData, logits: Floats) -> dict[int, Calibrato
 
     So no photo has a say in how its own probabilities or its own prediction set are made.
     """
-    folds = study.folds
-    return {
-        int(fold): fit_calibrator(
-            logits[folds != fold], study.targets.labels[folds != fold], study.recipe.coverage
+    folds, recipe = study.folds, study.recipe
+    calibrators = {}
+    for fold in np.unique(folds):
+        rest = np.flatnonzero(folds != fold)
+        calibrators[int(fold)] = fit_calibrator(
+            logits[rest],
+            study.targets.labels[rest],
+            [study.rows[row].group for row in rest],
+            recipe.coverages,
+            joined(recipe.labels),
         )
-        for fold in np.unique(folds)
-    }
+    return calibrators
 
 
 def oof_predictions(study: PreparedData, logits: Floats) -> Predictions:

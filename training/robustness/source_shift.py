@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from calcinosis.data.splits import leave_one_source_out
+from calcinosis.model.labels import joined
 from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
 from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.base_learners import fit, part_logits
@@ -178,7 +179,14 @@ def _judge_without(
 
     asked = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
     own = logits[learnt][:, :, known]
-    readout = fit_calibrator(own, np.searchsorted(known, labels), study.recipe.coverage)
+    names = [study.recipe.labels[label] for label in known]
+    readout = fit_calibrator(
+        own,
+        np.searchsorted(known, labels),
+        [study.rows[row].group for row in learnt],
+        [study.recipe.coverages[label] for label in known],
+        joined(names),
+    )
     prior = _among(study.recipe.stated_prior, known)
     probabilities[:, known], members[:, known] = readout.read(asked[:, :, known], prior)
     return probabilities, members

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.evaluate.calibrate import (
+    check_coverage,
     fit_calibration,
     fit_conformal,
     fit_stacking_weights,
@@ -46,13 +47,18 @@ def test_a_label_without_photos_is_refused() -> None:
     assert caught.value.code == "label_without_photos"
 
 
+def patients(n: int) -> list[str]:
+    """A patient for each photo."""
+    return [str(number) for number in range(n)]
+
+
 @pytest.mark.parametrize("n", [1, 8, 9, 10, 18, 19, 57])
 def test_threshold_is_the_largest_that_keeps_enough_of_the_label(n: int) -> None:
     generator = np.random.default_rng(n)
     own = generator.random(n)
     probabilities = np.stack([own, 1 - own], axis=1)
     labels = np.zeros(n, dtype=np.int64)
-    threshold = fit_conformal(probabilities, labels, 0.9).thresholds[0]
+    threshold = fit_conformal(probabilities, labels, patients(n), (0.9, 0.9)).thresholds[0]
     needed = math.ceil((n + 1) * 0.9)
     candidates = [t for t in [0.0, *own] if (own >= t).sum() + (t == 0.0) >= needed]
     assert threshold == max(candidates, default=0.0)
@@ -65,7 +71,7 @@ def test_new_photos_are_covered_as_often_as_stated() -> None:
     for seed in range(300):
         logits, labels = draw_logits(160, seed)
         probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-        conformal = fit_conformal(probabilities[:80], labels[:80], 0.9)
+        conformal = fit_conformal(probabilities[:80], labels[:80], patients(80), (0.9,) * 3)
         members = conformal.prediction_sets(probabilities[80:])
         covered.append(members[np.arange(80), labels[80:]].mean())
     assert 0.895 <= np.mean(covered) <= 0.96
@@ -117,3 +123,30 @@ def test_without_the_last_label_there_is_no_blend() -> None:
     with pytest.raises(TrainingError) as caught:
         fit_stacking_weights(logits[labels != 2][:, None], labels[labels != 2])
     assert caught.value.code == "label_without_photos"
+
+
+def test_a_patient_counts_once_by_the_worst_photo() -> None:
+    own = np.array([0.9, 0.1, 0.8, 0.7, 0.6])
+    probabilities, labels = np.stack([own, 1 - own], axis=1), np.zeros(5, dtype=np.int64)
+    groups = ["a", "a", "b", "c", "c"]
+    conformal = fit_conformal(probabilities, labels, groups, (0.5, 0.5))
+    assert conformal.patients == (3, 0)
+    assert conformal.thresholds == (0.6, 0.0)  # the second smallest of 0.1, 0.6 and 0.8
+    doubled = fit_conformal(
+        np.repeat(probabilities, 3, axis=0),
+        np.repeat(labels, 3),
+        np.repeat(groups, 3).tolist(),
+        (0.5, 0.5),
+    )
+    assert doubled == conformal
+
+
+def test_a_coverage_that_too_few_patients_support_is_refused_with_the_number() -> None:
+    labels = ["other"] * 240 + ["milium"] * 240
+    folds = [n % 5 for n in range(240)] * 2
+    check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.994})
+    with pytest.raises(
+        TrainingError, match=r"takes 199 .* one has 192; those support 0.994"
+    ) as caught:
+        check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.995})
+    assert caught.value.code == "too_few_patients"
