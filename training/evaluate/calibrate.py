@@ -173,7 +173,7 @@ def fit_conformal(
 def patient_scores(scores: Floats, rows: NDArray[np.bool_], groups: Sequence[str]) -> Floats:
     """The lowest score of each patient among some photos, in rising order."""
     worst: dict[str, float] = {}
-    for row in np.flatnonzero(rows):
+    for row in np.flatnonzero(rows).tolist():
         worst[groups[row]] = min(float(scores[row]), worst.get(groups[row], math.inf))
     return np.sort(np.array(list(worst.values()), dtype=np.float64))
 
