@@ -1,19 +1,17 @@
 """The manifest: one row a photo, the contract between a data set and everything that reads photographs."""
 
-import contextlib
-import csv
-import io
 import os
 import posixpath
 import re
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PureWindowsPath
 from typing import Final
 
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data.shards import open_shard, split_name
+from calcinosis.data.table import Table, write_table
 
 OTHER: Final = "other"
 """The background label, which every label set of a manifest may hold."""
@@ -33,8 +31,13 @@ KINDS: Final = ("target", "lookalike", "distant")
 BODY_SITES: Final = ("acral_hand", "acral_foot", "ear", "elbow_knee", "face", "trunk", "other")
 """Where on the body; what each word means stands in `curated/body_site_rules.toml`."""
 
-_DELIMITERS: Final = ",;\t"
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
+_FRACTION: Final = re.compile(r"\A((?:.*:)?[0-9]+)[.,]0+\Z")
+_NUMBER: Final = re.compile(r"(.*:)?([0-9]{1,30})")
+_NO_NAME: Final = re.compile(
+    r"#(n/a|ref!|value!|name\?|div/0!|null!|num!)|nan|<na>|nat|n/?a|null|none|[+-]?\d+([.,]\d+)?e[+-]\d+",
+    re.IGNORECASE,
+)
 _NAMED_ABSENT_FILES: Final = 5
 
 
@@ -76,9 +79,9 @@ class Row:
 def read_manifest(path: Path, *, labels: Sequence[str]) -> list[Row]:
     """Read and check a manifest.
 
-    The file is CSV in UTF-8, with or without a byte order mark, with commas, semicolons or tabs.
-    Columns may stand in any order; unknown ones are kept in `Row.extra`. Rows that are blank
-    throughout are passed over. A condition's empty `kind` becomes `target`.
+    The file is a CSV as `Table` reads it. Columns may stand in any order; unknown ones are kept in
+    `Row.extra`. A condition's empty `kind` becomes `target`, and a group or fold that pandas wrote as
+    `3.0` becomes `3`.
 
     Args:
         path: the manifest.
@@ -91,37 +94,25 @@ def read_manifest(path: Path, *, labels: Sequence[str]) -> list[Row]:
         ManifestError: at the first fault, naming the manifest, the row (the header is row 1, as in
             a spreadsheet) and the column, and saying how to mend it.
     """
-    records = _records(_text(path), str(path))
-    header = next(records, None)
-    if header is None:
-        raise ManifestError(
-            "empty_manifest", "is empty; give a CSV with a header and a row a photo", name=str(path)
-        )
-    columns = _columns(header[1], str(path))
-    known = frozenset(labels)
     rows: list[Row] = []
     first_use: dict[str, str] = {}
-    for place, values in records:
-        if len(values) != len(columns):
-            raise _fault(
-                path,
-                place,
-                "wrong_number_of_columns",
-                f"has {len(values)} columns where the header has {len(columns)}; "
-                "quote a value that holds a delimiter, or fill in the missing one",
-            )
-        row = _row(dict(zip(columns, values, strict=True)), known, path, place)
-        spelling = _spelling(row.file)
-        if spelling in first_use:
-            raise _fault(
-                path,
-                place,
-                "duplicate_file",
-                f"column file: {row.file!r} is already listed in {first_use[spelling]}; "
-                "remove one of the two rows",
-            )
-        first_use[spelling] = place
-        rows.append(row)
+    numbers: dict[tuple[str, int], str] = {}
+    with Table(path, needs=REQUIRED, error=ManifestError) as table:
+        for values in table.dicts():
+            try:
+                row = _row(values, labels)
+                _check_number(row.group, numbers)
+            except ManifestError as error:
+                raise table.fault(error.code, error.message) from None
+            spelling = _spelling(row.file)
+            if spelling in first_use:
+                raise table.fault(
+                    "duplicate_file",
+                    f"column file: {row.file!r} is already listed in {first_use[spelling]}; "
+                    "remove one of the two rows",
+                )
+            first_use[spelling] = table.place
+            rows.append(row)
     if not rows:
         raise ManifestError(
             "empty_manifest", "has a header and no rows; add a row a photo", name=str(path)
@@ -130,16 +121,19 @@ def read_manifest(path: Path, *, labels: Sequence[str]) -> list[Row]:
 
 
 def write_manifest(rows: Iterable[Row], path: Path) -> None:
-    """Write a manifest whole or not at all: to a partial file, renamed when it is complete.
+    """Write a manifest whole or not at all.
 
     Optional columns that no row fills are left out; extra columns follow in the order in which the
     rows bring them.
 
     Raises:
-        ManifestError: when the file cannot be written.
+        ManifestError: when the file cannot be written, or a name cannot be spelt in UTF-8.
     """
     rows = list(rows)
-    columns = [*REQUIRED, *(name for name in OPTIONAL if any(_filled(row, name) for row in rows))]
+    columns = [
+        *REQUIRED,
+        *(name for name in OPTIONAL if any(getattr(row, name) not in ("", None) for row in rows)),
+    ]
     extra = list(dict.fromkeys(name for row in rows for name in row.extra))
     records = [
         [
@@ -148,26 +142,7 @@ def write_manifest(rows: Iterable[Row], path: Path) -> None:
         ]
         for row in rows
     ]
-    # Before Python 3.13 the writer leaves a lone carriage return unquoted, and readers end the row.
-    returns = any("\r" in value for record in records for value in record)
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with partial.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(
-                stream, lineterminator="\n", quoting=csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
-            )
-            writer.writerows([[*columns, *extra], *records])
-        partial.replace(path)
-    except OSError as error:
-        raise ManifestError(
-            "cannot_write",
-            f"cannot be written ({error.strerror}); name another place",
-            name=str(path),
-        ) from None
-    finally:
-        with contextlib.suppress(OSError):
-            partial.unlink()  # still there only when the writing failed
+    write_table(path, [*columns, *extra], records, error=ManifestError)
 
 
 def leave_out(rows: Sequence[Row], path: Path) -> list[Row]:
@@ -175,33 +150,25 @@ def leave_out(rows: Sequence[Row], path: Path) -> list[Row]:
 
     Args:
         rows: of a manifest.
-        path: a CSV in any dialect that `read_manifest` reads, with the columns `file` and `reason`.
+        path: a CSV as `Table` reads it, with the columns `file` and `reason`.
 
     Raises:
         ManifestError: when the list cannot be read, gives no reason, or names a file that no row has,
             which would leave it in unseen.
     """
-    excluded: dict[str, str] = {}
-    records = _records(_text(path), str(path))
-    header = [column.strip() for column in next(records, ("", []))[1]]
-    if not {"file", "reason"} <= set(header):
-        raise ManifestError(
-            "missing_column", "needs the columns file and reason in row 1", name=str(path)
-        )
-    for place, values in records:
-        record = dict(zip(header, values, strict=False))
-        if not record.get("file") or not record.get("reason", "").strip():
-            raise _fault(path, place, "empty_value", "needs a file and the reason to leave it out")
-        excluded[_spelling(record["file"])] = place
     known = {_spelling(row.file) for row in rows}
-    for spelling, place in excluded.items():
-        if spelling not in known:
-            raise _fault(
-                path,
-                place,
-                "unknown_file",
-                f"column file: no row of the manifest has {spelling!r}; check its name",
-            )
+    excluded = set()
+    with Table(path, needs=("file", "reason"), error=ManifestError) as table:
+        for record in table.dicts():
+            if not record["file"] or not record["reason"]:
+                raise table.fault("empty_value", "needs a file and the reason to leave it out")
+            spelling = _spelling(record["file"])
+            if spelling not in known:
+                raise table.fault(
+                    "unknown_file",
+                    f"column file: no row of the manifest has {spelling!r}; check its name",
+                )
+            excluded.add(spelling)
     return [row for row in rows if _spelling(row.file) not in excluded]
 
 
@@ -329,135 +296,88 @@ def check_files(rows: Sequence[Row], root: Path) -> None:
         )
 
 
-def _text(path: Path) -> str:
-    name = str(path)
-    try:
-        if path.is_dir():
-            raise ManifestError("folder", "is a folder; name the CSV file in it", name=name)
-        return path.read_bytes().decode("utf-8-sig")
-    except FileNotFoundError:
-        raise ManifestError(
-            "missing_manifest", "there is no such file; check the name", name=name
-        ) from None
-    except UnicodeDecodeError:
-        raise ManifestError(
-            "not_utf8", "is not UTF-8 text; save it as 'CSV UTF-8'", name=name
-        ) from None
-    except (OSError, ValueError):
-        raise ManifestError(
-            "unreadable_manifest", "cannot be read; check its name and permissions", name=name
-        ) from None
+def _row(values: dict[str, str], labels: Sequence[str]) -> Row:
+    """The row of these values, which lose what is known by name.
 
-
-def _records(text: str, name: str) -> Iterator[tuple[str, list[str]]]:
-    """The records that are not blank, each with its place in words, such as `row 3 (line 5)`."""
-    reader = csv.reader(io.StringIO(text, newline=""), delimiter=find_delimiter(text), strict=True)
-    number = 0
-    while True:
-        number += 1
-        try:
-            values = next(reader)
-        except StopIteration:
-            return
-        except csv.Error as error:
-            raise ManifestError(
-                "not_csv",
-                f"row {number} (line {reader.line_num}) is not valid CSV ({error}); "
-                "look for a quotation mark that is never closed",
-                name=name,
-            ) from None
-        if any(value.strip() for value in values):
-            line = "" if number == reader.line_num else f" (line {reader.line_num})"
-            yield f"row {number}{line}", values
-
-
-def find_delimiter(text: str) -> str:
-    """The delimiter under which the header shows most of the columns that a manifest has."""
-    header = text.lstrip().partition("\n")[0]
-
-    def known_columns(delimiter: str) -> int:
-        names = {name.strip().strip('"').strip() for name in header.split(delimiter)}
-        return len(names.intersection((*REQUIRED, *OPTIONAL)))
-
-    return max(_DELIMITERS, key=known_columns)
-
-
-def _columns(header: Sequence[str], name: str) -> list[str]:
-    columns = [column.strip() for column in header]
+    Raises:
+        ManifestError: with the column at fault and without the place.
+    """
     for column in REQUIRED:
-        if column not in columns:
-            raise ManifestError(
-                "missing_column",
-                f"row 1 lacks the column {column!r}; it has {', '.join(map(repr, columns))} "
-                f"and needs {', '.join(REQUIRED)}",
-                name=name,
-            )
-    for column in columns:
-        if columns.count(column) > 1:
-            raise ManifestError(
-                "duplicate_column",
-                f"row 1 has the column {column!r} twice; rename or remove one",
-                name=name,
-            )
-    return columns
-
-
-def _row(values: dict[str, str], labels: frozenset[str], path: Path, place: str) -> Row:
-    def fault(code: str, column: str, message: str) -> ManifestError:
-        return _fault(path, place, code, f"column {column}: {message}")
-
-    for column in REQUIRED:
-        if not values[column].strip():
+        if not values[column]:
             cure = {
                 "file": "name the photo, below the root folder",
-                "label": f"give one of {', '.join(sorted(labels))}",
+                "label": f"give one of {', '.join(labels)}",
                 "source": "say which collection the photo comes from",
                 "group": "give photos of one patient one name, and every other photo its own",
             }[column]
-            raise fault("empty_value", column, f"is empty; {cure}")
+            raise _fault("empty_value", column, f"is empty; {cure}")
     file = values.pop("file")
     unsafe = _unsafe(file)
     if unsafe:
-        raise fault("outside_root", "file", f"{file!r} {unsafe}")
-    known = {name: values.pop(name, "").strip() for name in (*REQUIRED[1:], *OPTIONAL)}
-    if known["label"] not in labels:
-        raise fault(
-            "unknown_label",
-            "label",
-            f"{known['label']!r} is no label; use one of {', '.join(sorted(labels))}",
+        raise _fault("outside_root", "file", f"{file!r} {unsafe}")
+    known = {name: values.pop(name, "") for name in (*REQUIRED[1:], *OPTIONAL)}
+    fold = _whole(known.pop("fold"))
+    if fold and not (fold.isascii() and fold.isdigit()):
+        raise _fault(
+            "not_a_fold", "fold", f"{fold!r} is no fold; give 0, 1, 2, … or leave it empty"
         )
-    kind = known.pop("kind") or ("target" if known["label"] != OTHER else "")
-    if kind and kind not in KINDS:
-        raise fault("unknown_kind", "kind", f"{kind!r} is no kind; use one of {', '.join(KINDS)}")
-    if kind and (kind == "target") != (known["label"] != OTHER):
-        raise fault(
+    known["kind"] = known["kind"] or ("target" if known["label"] != OTHER else "")
+    known["sha256"] = known["sha256"].lower()
+    known["group"] = _whole(known["group"])
+    row = Row(file=file, fold=int(fold) if fold else None, extra=values, **known)
+    _check(row, labels)
+    return row
+
+
+def _check(row: Row, labels: Sequence[str]) -> None:
+    """Refuse a value that its column cannot have."""
+    for column, what, allowed in (
+        ("label", "label", labels),
+        ("kind", "kind", KINDS),
+        ("body_site", "body site", BODY_SITES),
+    ):
+        value = getattr(row, column)
+        if value not in allowed and (value or column == "label"):
+            raise _fault(
+                f"unknown_{column}",
+                column,
+                f"{value!r} is no {what}; use one of {', '.join(allowed)}",
+            )
+    if row.kind and (row.kind == "target") != (row.label != OTHER):
+        raise _fault(
             "kind_against_label",
             "kind",
-            f"{kind!r} does not go with the label {known['label']!r}; "
+            f"{row.kind!r} does not go with the label {row.label!r}; "
             f"'target' is for the conditions, 'lookalike' and 'distant' are for {OTHER!r}",
         )
-    if known["body_site"] and known["body_site"] not in BODY_SITES:
-        raise fault(
-            "unknown_body_site",
-            "body_site",
-            f"{known['body_site']!r} is no body site; use one of {', '.join(BODY_SITES)}, "
-            "or leave it empty",
+    if row.sha256 and not _SHA256.fullmatch(row.sha256):
+        raise _fault("not_a_digest", "sha256", "is not 64 hexadecimal digits; leave it empty")
+    if _NO_NAME.fullmatch(row.group.rpartition(":")[2]):
+        raise _fault(
+            "not_a_group",
+            "group",
+            f"{row.group!r} is what a spreadsheet writes where a value is missing or too long; "
+            "give the patient's own identifier, in a column of the type text",
         )
-    digest = known.pop("sha256").lower()
-    if digest and not _SHA256.fullmatch(digest):
-        raise fault("not_a_digest", "sha256", "is not 64 hexadecimal digits; leave it empty")
-    # A column with gaps comes back from pandas as 0.0, 1.0, …
-    fold = known.pop("fold").removesuffix(".0")
-    if fold and not (fold.isascii() and fold.isdigit()):
-        raise fault("not_a_fold", "fold", f"{fold!r} is no fold; give 0, 1, 2, … or leave it empty")
-    return Row(
-        file=file,
-        kind=kind,
-        sha256=digest,
-        fold=int(fold) if fold else None,
-        extra=values,
-        **known,
-    )
+
+
+def _whole(number: str) -> str:
+    """A whole number without the fraction that pandas gives a column with gaps: 3 for 3.0."""
+    return _FRACTION.sub(r"\1", number)
+
+
+def _check_number(group: str, numbers: dict[tuple[str, int], str]) -> None:
+    """Refuse a group that differs from another only by how its number is spelt."""
+    parts = _NUMBER.fullmatch(group)
+    if parts:
+        other = numbers.setdefault((parts[1] or "", int(parts[2])), group)
+        if other != group:
+            raise _fault(
+                "ambiguous_group",
+                "group",
+                f"{group!r} and {other!r} differ only in how a number is spelt; "
+                "write one patient's identifier in one way",
+            )
 
 
 def _unsafe(file: str) -> str:
@@ -486,9 +406,5 @@ def _unicode_forms(file: str) -> tuple[str, ...]:
     return unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file)
 
 
-def _filled(row: Row, column: str) -> bool:
-    return getattr(row, column) not in ("", None)
-
-
-def _fault(path: Path, place: str, code: str, message: str) -> ManifestError:
-    return ManifestError(code, f"{place}, {message}", name=str(path))
+def _fault(code: str, column: str, message: str) -> ManifestError:
+    return ManifestError(code, f"column {column}: {message}")

@@ -1,16 +1,12 @@
 """The audit from top to bottom: look at every photo once, gather suspicions, write them down."""
 
-import csv
-import io
-import json
-import os
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from calcinosis.common.errors import DataError
+from calcinosis.common.files import atomic_write, write_json
 from calcinosis.data.audit import duplicates as copies
 from calcinosis.data.audit import off_topic
 from calcinosis.data.audit.confounding import Box, confounding
@@ -21,6 +17,7 @@ from calcinosis.data.audit.scan import Embed, GreyPictures, OpenPhoto, ScannedPh
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import join_groups
+from calcinosis.data.table import Table, write_errors, write_table
 
 KINDS: Final = {
     "unreadable": "No photo could be made of the file. Fetch it again, or remove its row.",
@@ -96,7 +93,8 @@ def audit(
         DataError: when `out` cannot be written to.
     """
     check_files(rows, root)
-    _make(out)
+    with write_errors(out):
+        out.mkdir(parents=True, exist_ok=True)
     looks, unreadable = scan(
         rows,
         root,
@@ -163,11 +161,17 @@ def audit(
         ],
     }
     by_file = {row.file: look for row, look in zip(seen, looks, strict=True)}
-    _write(out / "audit.csv", _table([s for kind in KINDS for s in suspicions[kind]]))
-    _write(out / "audit.json", json.dumps(summary, indent=2, ensure_ascii=False) + "\n")
-    _write(out / "audit.html", page(summary, suspicions, by_file, KINDS))
+    ranked = tuple(s for kind in KINDS for s in suspicions[kind])
+    with write_errors(out):
+        write_table(
+            out / "audit.csv",
+            COLUMNS,
+            [[getattr(line, column) for column in COLUMNS] for line in ranked],
+        )
+        write_json(out / "audit.json", summary)
+        atomic_write(out / "audit.html", page(summary, suspicions, by_file, KINDS))
     progress("weighing", 1, 1)
-    return Audit(tuple(s for kind in KINDS for s in suspicions[kind]), tuple(pairs), summary)
+    return Audit(ranked, tuple(pairs), summary)
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
@@ -176,24 +180,12 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
     Raises:
         DataError: when the file is no such table.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
-            table = list(csv.DictReader(stream))
-            return [
-                (line["file"], line["other_file"])
-                for line in table
-                if line["kind"] in ("exact_duplicate", "near_duplicate")
-            ]
-    except OSError as error:
-        raise DataError(
-            "unreadable_audit", f"cannot be read ({error.strerror})", name=str(path)
-        ) from None
-    except (KeyError, csv.Error, UnicodeDecodeError):
-        raise DataError(
-            "not_an_audit",
-            f"is no audit's table; give the audit.csv with the columns {', '.join(COLUMNS)}",
-            name=str(path),
-        ) from None
+    with Table(path, needs=("kind", "file", "other_file")) as table:
+        return [
+            (line["file"], line["other_file"])
+            for line in table.dicts()
+            if line["kind"] in ("exact_duplicate", "near_duplicate")
+        ]
 
 
 def _tiny(looks: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
@@ -274,31 +266,3 @@ def _crossed(rows: Sequence[Row], column: str) -> dict[str, dict[str, int]]:
     for row in rows:
         counts[row.label][getattr(row, column)] += 1
     return {label: dict(sorted(counts[label].items())) for label in sorted(counts)}
-
-
-def _table(suspicions: Sequence[Suspicion]) -> str:
-    stream = io.StringIO(newline="")
-    writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    writer.writerows([getattr(line, column) for column in COLUMNS] for line in suspicions)
-    return stream.getvalue()
-
-
-def _make(out: Path) -> None:
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            "cannot_write", f"cannot be made ({error.strerror}); name another folder", name=str(out)
-        ) from None
-
-
-def _write(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        partial.replace(path)
-    except OSError as error:
-        raise DataError(
-            "cannot_write", f"cannot be written ({error.strerror})", name=str(path)
-        ) from None

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 import unicodedata
 from collections import Counter
@@ -13,6 +12,7 @@ from pathlib import Path
 from calcinosis.common.errors import DataError
 from calcinosis.data.curation import Decision, Taxonomy, default_taxonomy
 from calcinosis.data.manifest import Row, write_manifest
+from calcinosis.data.table import write_table
 
 PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
 _NAMED_IN_A_NOTE = 8
@@ -236,10 +236,11 @@ def write_build(result: BuildResult, out: Path) -> list[Path]:
     for what, photos in (("missing", result.missing), ("dropped", result.dropped)):
         if photos:
             path = out.with_name(f"{out.stem}.{what}.csv")
-            with path.open("w", encoding="utf-8", newline="") as stream:
-                table = csv.writer(stream, lineterminator="\n")
-                table.writerow(["file", "source_label", "reason"])
-                table.writerows([photo.file, photo.source_label, photo.reason] for photo in photos)
+            write_table(
+                path,
+                ["file", "source_label", "reason"],
+                [[photo.file, photo.source_label, photo.reason] for photo in photos],
+            )
             written.append(path)
     return written
 

@@ -172,7 +172,7 @@ def test_a_file_that_changed_since_the_manifest_is_named(drawn, tmp_path):
 
 def test_no_audit_is_read_from_another_table(tmp_path):
     (tmp_path / "x.csv").write_text("file,label\na,b\n")
-    with pytest.raises(DataError, match="no audit"):
+    with pytest.raises(DataError, match="needs kind, file, other_file"):
         read_pairs(tmp_path / "x.csv")
     with pytest.raises(DataError, match=r"none\.csv"):
         read_pairs(tmp_path / "none.csv")

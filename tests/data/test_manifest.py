@@ -15,6 +15,7 @@ from calcinosis.data.manifest import (
     resolve,
     write_manifest,
 )
+from calcinosis.data.manifest_index import index_manifest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -141,6 +142,41 @@ def test_body_sites_and_licences_are_known_columns(manifest, tmp_path):
     assert read_manifest(tmp_path / "again.csv", labels=LABELS) == rows
 
 
+DRESSES = {
+    "a Mac's line ends": lambda text: text.replace("\n", "\r"),
+    "spaces around values": lambda text: text.replace(",", " , ").replace("\n", " \n"),
+    "empty columns behind": lambda text: text.replace("\n", ",,\n"),
+    "an index of pandas": lambda text: "," + text.rstrip().replace("\n", "\n0,") + "\n",
+    "blank rows": lambda text: "\n,,\n" + text.replace("\n", "\n\n"),
+}
+
+
+@pytest.mark.parametrize("dress", DRESSES)
+def test_what_spreadsheets_add_changes_nothing(manifest, dress):
+    text = HEADER + "a 1.jpg,milium,clinic,p1\nsub/b.jpg,other,clinic,p2\n"
+    plain, dressed = manifest(text, "plain.csv"), manifest(DRESSES[dress](text))
+    assert read_manifest(dressed, labels=LABELS) == read_manifest(plain, labels=LABELS)
+    index = index_manifest(dressed, rows_per_chunk=1)  # what reads manifests of any length
+    assert [list(index.files(chunk)) for chunk in index.chunks] == [["a 1.jpg"], ["sub/b.jpg"]]
+
+
+def test_a_number_as_group_is_one_patient_however_a_table_spells_it(manifest):
+    rows = "a.jpg,milium,c,3\nb.jpg,milium,c,3.0\nc.jpg,other,c,clinic:4.0\nd.jpg,other,c,v1.0\n"
+    found = read_manifest(manifest(HEADER + rows), labels=LABELS)
+    assert [row.group for row in found] == ["3", "3", "clinic:4", "v1.0"]
+    fault = refused(manifest(HEADER + "a.jpg,milium,c,03\nb.jpg,milium,c,3.0\n"))
+    assert fault.code == "ambiguous_group"
+    assert "row 3" in str(fault)
+    assert "'3' and '03'" in str(fault)
+
+
+@pytest.mark.parametrize("group", ["#N/A", "2.02401E+11", "2,02401e+11", "nan", "own:#REF!"])
+def test_what_a_spreadsheet_leaves_of_an_identifier_is_no_patient(manifest, group):
+    fault = refused(manifest(HEADER.replace(",", ";") + f"a.jpg;milium;c;{group}\n"))
+    assert fault.code == "not_a_group"
+    assert group in str(fault)
+
+
 def test_a_hundred_thousand_rows_take_seconds(manifest):
     path = manifest(HEADER + "".join(f"d/{i}.jpg,other,clinic,p{i}\n" for i in range(100_000)))
     start = time.process_time()
@@ -161,20 +197,20 @@ name = text.filter(lambda s: s.strip() and s not in (".", "..") and "/" not in s
         ),
         min_size=1,
         max_size=6,
-        unique_by=lambda row: unicodedata.normalize("NFC", row[0]),
+        unique_by=lambda row: unicodedata.normalize("NFC", row[0].strip()),
     )
 )
 def test_what_is_written_is_read_back(tmp_path_factory, values):
     rows = [
         Row(
-            file,
+            file.strip(),
             label,
             source.strip(),
-            group.strip(),
+            f"patient {group.strip()}",
             kind="target" if label != "other" else "lookalike",
             licence=licence.strip(),
             fold=fold,
-            extra={"note": note},
+            extra={"note": note.strip()},
         )
         for file, label, source, group, licence, fold, note in values
     ]
@@ -187,7 +223,7 @@ def test_a_write_that_fails_leaves_the_old_manifest(tmp_path):
     path = tmp_path / "manifest.csv"
     write_manifest([Row("a.jpg", "milium", "c", "p")], path)
     before = path.read_bytes()
-    with pytest.raises(UnicodeEncodeError):
+    with pytest.raises(ManifestError, match="not UTF-8"):
         write_manifest([Row("\ud800.jpg", "milium", "c", "p")], path)
     assert path.read_bytes() == before
     assert [p.name for p in tmp_path.iterdir()] == ["manifest.csv"]
@@ -207,8 +243,8 @@ def test_what_is_left_out_is_named_and_nothing_else_goes(tmp_path):
     for content, says in [
         ("file,reason\nb.jpg,an X-ray\n", "row 2.*no row of the manifest"),
         ("file,reason\na.jpg,\n", "row 2.*reason"),
-        ("file\na.jpg\n", "columns file and reason"),
-        ("", "columns file and reason"),
+        ("file\na.jpg\n", "lacks the column 'reason'"),
+        ("", "is empty"),
     ]:
         path.write_text(content)
         with pytest.raises(ManifestError, match=says):

@@ -42,7 +42,7 @@ def test_the_column_file_is_enough(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "code"),
     [
-        (b"", "missing_column"),
+        (b"", "empty_manifest"),
         (b"name\na.jpg\n", "missing_column"),
         (b"file\n", "empty_manifest"),
         (b"file,label\na.jpg\n", "wrong_number_of_columns"),
