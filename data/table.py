@@ -44,6 +44,7 @@ class Table:
         self._path, self._error = path, error
         self._digest = hashlib.sha256()
         self._row = self._blank_lines = self.end = 0
+        self._reader: Any = iter(())
         self._stream = self._open()
         try:
             self._read_header(needs)
