@@ -2,9 +2,12 @@
 
 import logging
 import re
+import shutil
 import sys
 from pathlib import Path
 from typing import Any, Final
+
+from mkdocs.plugins import event_priority
 
 ROOT: Final = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -16,6 +19,19 @@ from calcinosis.training.report.formatting import plain_name  # noqa: E402
 from docs.figures import every_figure, read_metrics, summary, table  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.calcinosis")
+
+
+@event_priority(100)  # before mkdocstrings looks which of its paths are there
+def on_config(config: Any) -> Any:
+    """Lay out the package as the wheel has it: what reads its docstrings does not follow `package-dir`."""
+    package = ROOT / "build" / "docs" / "calcinosis"
+    shutil.rmtree(package.parent, ignore_errors=True)
+    package.mkdir(parents=True)
+    for file in (ROOT / "calcinosis").glob("*.py"):
+        (package / file.name).symlink_to(file)
+    for room in ("bulk", "cli", "common", "data", "model", "page", "training"):
+        (package / room).symlink_to(ROOT / room, target_is_directory=True)
+    return config
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
