@@ -124,6 +124,13 @@ def predict(
         str | None,
         typer.Option(help="Chances to assume before looking, one number a label, as 1,1,5,20."),
     ] = None,
+    context: Annotated[
+        str | None,
+        typer.Option(
+            help="What is known before looking, instead of --prior: names with commas, as "
+            "rheumatology_clinic,gout,ear; see model/context.toml."
+        ),
+    ] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="CSV of any length that names photos in the column file.")
     ] = None,
@@ -146,7 +153,7 @@ def predict(
     if manifest:
         if photos or as_json or heatmap or not root or not out:
             raise typer.BadParameter("--manifest goes with --root and --out, and without photos")
-        _predict_table(manifest, root, out, checkpoint, prior, workers, engine)
+        _predict_table(manifest, root, out, checkpoint, prior, context, workers, engine)
     if not photos:
         raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
     if heatmap and len(photos) > 1:
@@ -160,7 +167,9 @@ def predict(
 
     try:
         threads = 1 if len(photos) > 1 else None
-        reader = Predictor(checkpoint or SHIPPED, prior=_chances(prior), threads=threads)
+        reader = Predictor(
+            checkpoint or SHIPPED, prior=_chances(prior), context=_names(context), threads=threads
+        )
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     failed = False
@@ -190,12 +199,17 @@ def _chances(prior: str | None) -> tuple[float, ...] | None:
     return tuple(float(part) for part in prior.split(",")) if prior else None
 
 
+def _names(context: str | None) -> list[str]:
+    return [name.strip() for name in context.split(",")] if context else []
+
+
 def _predict_table(
     manifest: Path,
     root: Path,
     out: Path,
     checkpoint: Path | None,
     prior: str | None,
+    context: str | None,
     workers: int | None,
     engine: Literal["here", "ray"],
 ) -> NoReturn:
@@ -205,9 +219,15 @@ def _predict_table(
     from calcinosis.common.cpu import available_cores
     from calcinosis.common.progress import track
     from calcinosis.model.config import SHIPPED
+    from calcinosis.model.predictor import Predictor
 
     try:
-        job = Job(root, checkpoint or SHIPPED, _chances(prior))
+        folder = checkpoint or SHIPPED
+        chances = _chances(prior)
+        if context:
+            asked = Predictor(folder, prior=chances, context=_names(context))
+            chances = tuple(asked.prior.tolist())
+        job = Job(root, folder, chances)
         run = open_run(manifest, job, out)
         read = run.read(workers=workers or available_cores(), engine=engine)
         rows = (row for bunch in read for row in range(bunch))

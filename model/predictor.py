@@ -12,6 +12,7 @@ import numpy as np
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
+from calcinosis.model.context import prior_given
 from calcinosis.model.engine import Floats, Output, open_backend
 from calcinosis.model.finding import Finding, HeatMap, coverage_of, decide, retake_finding
 from calcinosis.model.labels import conditions
@@ -31,6 +32,7 @@ class Predictor:
         checkpoint: folder of the checkpoint, or a file that `calcinosis export` wrote; the shipped one
             unless given.
         prior: the chances of each label that probabilities shall assume; the checkpoint's unless given.
+        context: instead of a prior, names of what is known before looking (`model/context.toml`).
         language: of the finding's words.
         threads: how many of them the network may use for one photo; as many as there are cores unless
             given. Where several photos are read at once, one thread each is quicker.
@@ -38,7 +40,7 @@ class Predictor:
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
-        ValueError: if the prior or the language is not usable.
+        ValueError: if the prior, the context or the language is not usable.
 
     Examples:
         >>> finding = Predictor().read("bump.jpg")  # doctest: +SKIP
@@ -51,6 +53,7 @@ class Predictor:
         checkpoint: Path = SHIPPED,
         *,
         prior: Sequence[float] | None = None,
+        context: Sequence[str] = (),
         language: str = "en",
         threads: int | None = None,
         skip_ood_check: bool = False,
@@ -58,9 +61,12 @@ class Predictor:
         self.checkpoint = checkpoint
         self.backend, self.config = open_backend(checkpoint, threads=threads)
         self.ood = None if skip_ood_check else self.config.ood
-        self.prior = check_prior(
-            self.config.prior if prior is None else prior, len(self.config.labels)
+        if prior is not None and context:
+            raise ValueError("give a prior or a context, not both")
+        chances = prior_given(
+            context, self.config.prior if prior is None else prior, self.config.labels
         )
+        self.prior = check_prior(chances, len(self.config.labels))
         words(language)  # says now, and not with the first photo, that there are none
         self.language = language
 

@@ -107,6 +107,21 @@ def test_another_prior_moves_probabilities_alone(tmp_path: Path, tiny_checkpoint
     assert run(*arguments, "--prior", "a,b,c,d")[0] == 2
 
 
+def test_a_context_is_a_prior_by_name(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    photo = tmp_path / "bump.png"
+    photo.write_bytes(encode(draw("gouty_tophus", size=(320, 300))))
+    arguments = ("predict", "--json", "--checkpoint", str(tiny_checkpoint), str(photo))
+    plain, known = (
+        json.loads(run(*arguments, *more)[1])
+        for more in ((), ("--context", "general_practice,gout"))
+    )
+    assert known["prediction_set"] == plain["prediction_set"]
+    assert known["probabilities"]["gouty_tophus"] > plain["probabilities"]["gouty_tophus"]
+    assert any("gouty tophus 0.4" in reason for reason in known["reasons"])
+    assert run(*arguments, "--context", "moonlight")[0] == 2
+    assert run(*arguments, "--context", "gout", "--prior", "1,1,1,1")[0] == 2
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
