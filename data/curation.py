@@ -145,6 +145,7 @@ class Taxonomy:
         ]
         self.minimum_target_weight = raw.minimum_target_weight
         self._generic = frozenset(w for name in raw.generic for w in words(name))
+        self._malignant = frozenset(frozenset(words(name)) for name in raw.malignant)
         self._synonyms = [[frozenset(words(name)) for name in group] for group in raw.synonyms]
 
     @classmethod
@@ -247,6 +248,10 @@ class Taxonomy:
                 return named if named.dropped else Decision("", "", reason, "weights")
         return decision
 
+    def is_malignant(self, source_label: str) -> bool:
+        """Whether a name at a source means a cancer."""
+        return frozenset(words(source_label)) in self._malignant
+
     def quality(self, set_name: str, columns: Mapping[str, str]) -> Decision | None:
         """A decision to drop a row for what its own quality column says, or None."""
         for line in self._quality:
@@ -328,6 +333,7 @@ class _Raw:
     minimum_target_weight: float
     generic: list[str] = field(default_factory=list)
     synonyms: list[list[str]] = field(default_factory=list)
+    malignant: list[str] = field(default_factory=list)
 
 
 def _typed(table: Mapping) -> _Raw:
@@ -341,6 +347,7 @@ def _typed(table: Mapping) -> _Raw:
         minimum_target_weight=table.get("weighted", {}).get("minimum_target_weight", 0.5),
         generic=agreement.get("generic", []),
         synonyms=agreement.get("synonyms", []),
+        malignant=table.get("dangerous", {}).get("malignant", []),
     )
 
 
@@ -367,3 +374,8 @@ def _folders(names: list[str] | None) -> frozenset[str] | None:
 def default_taxonomy() -> Taxonomy:
     """The table that ships with the project, read once."""
     return Taxonomy.load()
+
+
+def is_malignant(source_label: str) -> bool:
+    """Whether a name at a source means a cancer, by the table that ships with the project."""
+    return default_taxonomy().is_malignant(source_label)

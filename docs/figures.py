@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.model.config import SHIPPED
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import format_estimate, plain_name
 

@@ -14,7 +14,7 @@ from calcinosis.model.config import load_config
 from calcinosis.model.finding import Finding, outcome_of
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
-from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import read_predictions
 
 from tests.drawings import draw

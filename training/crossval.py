@@ -8,7 +8,7 @@ from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import assign_folds, leave_one_source_out
 from calcinosis.training.evaluate.calibrate import check_coverage
-from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.out_of_fold import (
     fold_calibrators,
     oof_logits,

@@ -31,7 +31,7 @@ from calcinosis.common.files import write_json
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.backbones import lite_weights
 from calcinosis.model.labels import LABELS
-from calcinosis.training.evaluate.metrics.registry import (
+from calcinosis.training.evaluate.metrics.compute import (
     compute_metrics,
     find_figure,
     paired_difference,

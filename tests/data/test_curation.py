@@ -6,7 +6,14 @@ from pathlib import Path
 import pytest
 from calcinosis.common.errors import DataError
 from calcinosis.data.croissant import POOL
-from calcinosis.data.curation import LABELS, Taxonomy, default_taxonomy, url_folder, words
+from calcinosis.data.curation import (
+    LABELS,
+    Taxonomy,
+    default_taxonomy,
+    is_malignant,
+    url_folder,
+    words,
+)
 
 TABLE = default_taxonomy()
 
@@ -212,3 +219,20 @@ def test_the_pool_s_own_kinds_follow_from_the_table(photos: Path) -> None:
     ]
     assert {row["label"] for row in rows} <= set(LABELS)
     assert differing == ["Systemic sclerosis"]
+
+
+@pytest.mark.parametrize(
+    ("name", "dangerous"),
+    [
+        ("Melanoma", True),
+        ("Squamous cell carcinomas", True),
+        ("Sézary syndrome", True),
+        ("Acral lentiginous melanoma", True),
+        ("Actinic keratosis", False),
+        ("Keratoacanthoma", False),
+        ("Melanocytic naevus", False),
+        ("", False),
+    ],
+)
+def test_cancers_are_told_by_their_name(name: str, dangerous: bool) -> None:
+    assert is_malignant(name) is dangerous

@@ -4,7 +4,7 @@ import re
 import tomllib
 
 import yaml
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import find_figure
 
 from docs.figures import BEGIN, END, README, read_metrics, summary, with_figures
 

@@ -19,15 +19,24 @@ NO_FOLD: Final = -1
 SUM_TOLERANCE: Final = 1e-4
 """How far from 1 the probabilities of a photo may add up. float32 softmax stays well inside."""
 
-TEXT_FIELDS: Final = ("file", "group", "source", "source_label", "kind", "skin_tone", "outcome")
+TEXT_FIELDS: Final = (
+    "file",
+    "group",
+    "source",
+    "source_label",
+    "kind",
+    "skin_tone",
+    "outcome",
+    "body_site",
+)
 _COLUMNS_BEFORE: Final = ("file", "label", "group", "source", "kind", "fold")
 _COLUMNS_AFTER: Final = ("prediction_set", "outcome")
-_OPTIONAL_COLUMNS: Final = ("source_label", "skin_tone")
+_OPTIONAL_COLUMNS: Final = ("source_label", "skin_tone", "body_site")
 
 
 @dataclass(frozen=True, eq=False)
 class Predictions:
-    """One row a photo. Every field but `labels` has length n; k is the number of labels.
+    """One row per photo. Every field but `labels` has length n; k is the number of labels.
 
     Attributes:
         labels: the k label names. The last is the background (`other`); the rest are conditions.
@@ -42,6 +51,7 @@ class Predictions:
         probabilities: (n, k) calibrated, each row adding up to 1.
         prediction_set: (n, k) true where the label is in the photo's conformal set.
         outcome: what the decision made of the photo, such as `suggestive`, or "".
+        body_site: where on the body, or "" where unknown; unknown throughout unless given.
 
     Raises:
         PredictionsError: lengths differ, a file is listed twice, a label or a probability is
@@ -60,10 +70,12 @@ class Predictions:
     probabilities: NDArray[np.float64]
     prediction_set: NDArray[np.bool_]
     outcome: tuple[str, ...]
+    body_site: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         set_field = object.__setattr__
         set_field(self, "labels", tuple(self.labels))
+        set_field(self, "body_site", tuple(self.body_site) or ("",) * len(self.file))
         for name in TEXT_FIELDS:
             set_field(self, name, tuple(str(value) for value in getattr(self, name)))
         set_field(self, "label", np.asarray(self.label, dtype=np.int64))
@@ -120,7 +132,9 @@ def _check(table: Predictions) -> None:
             )
     if len(set(table.file)) != rows:
         twice = Counter(table.file).most_common(1)[0][0]
-        raise PredictionsError("listed_twice", "is listed twice; keep one row a photo", name=twice)
+        raise PredictionsError(
+            "listed_twice", "is listed twice; keep one row per photo", name=twice
+        )
 
     def refuse_first(bad: NDArray[np.bool_], code: str, message: str) -> None:
         if bad.any():
@@ -161,6 +175,7 @@ def make_predictions(
         source_label=tuple(row.source_label for row in rows),
         kind=tuple(row.kind for row in rows),
         skin_tone=tuple(row.skin_tone for row in rows),
+        body_site=tuple(row.body_site for row in rows),
         fold=np.array([NO_FOLD if row.fold is None else row.fold for row in rows]),
         probabilities=probabilities,
         prediction_set=members,
@@ -169,10 +184,10 @@ def make_predictions(
 
 
 def write_predictions(predictions: Predictions, path: Path) -> None:
-    """Write the table as CSV, one row a photo; an interrupted write leaves no half a file.
+    """Write the table as CSV, one row per photo; an interrupted write leaves no half a file.
 
     Columns: `file, label, group, source, kind, fold, p_<label>..., prediction_set, outcome`, then
-    `source_label` and `skin_tone` where any photo has one. Numbers are written in full, so that
+    `source_label`, `skin_tone` and `body_site` where any photo has one. Numbers are written in full, so that
     figures computed from the file equal those computed from memory.
     """
     optional = [name for name in _OPTIONAL_COLUMNS if any(getattr(predictions, name))]
@@ -252,6 +267,7 @@ def read_predictions(path: Path) -> Predictions:
             len(rows), len(labels)
         ),
         outcome=text("outcome"),
+        body_site=text("body_site"),
     )
 
 

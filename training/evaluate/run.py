@@ -14,7 +14,7 @@ from calcinosis.data.manifest import Row, check_files
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
 from calcinosis.training.crossval import write_results
-from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import make_predictions
 from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.common.files import atomic_write
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import (

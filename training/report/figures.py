@@ -1,31 +1,11 @@
 """The figures that report and card list, with their titles."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import METRICS, listed_metrics
+from calcinosis.training.evaluate.metrics.registry import Metric, metric_of
 from calcinosis.training.report.formatting import format_estimate, plain_name
-
-FIGURES: Final = (
-    # name, what it says, as a percentage
-    ("suggestive.precision.*", "Right when called suggestive of it", True),
-    ("suggestive.false_rate", "Something else that is called suggestive of a condition", True),
-    ("suggestive.false_rate_malignant", "Skin cancer that is called suggestive of a condition", True),
-    ("three_way_balanced_accuracy", "Balanced accuracy among the conditions", True),
-    ("balanced_accuracy", "Balanced accuracy, all labels", True),
-    ("auroc.*", "AUROC against every other photo", False),
-    ("auroc_lookalike.*", "AUROC against other conditions and look-alikes", False),
-    ("average_precision.*", "Average precision", False),
-    ("sensitivity.*", "Sensitivity of the most probable label", True),
-    ("specificity.*", "Specificity of the most probable label", True),
-    ("ece", "Expected calibration error at the stated prior, 15 bins", False),
-    ("brier", "Brier score at the stated prior, all labels, 0 to 2", False),
-    ("conformal.coverage.*", "Prediction set holds the label", True),
-    ("conformal.mean_set_size", "Mean size of the prediction set", False),
-    ("three_way.selective.risk_at_80", "Wrong among the most confident 80 %, conditions only", True),
-    ("selective.aurc", "AURC", False),
-    ("selective.augrc", "AUGRC", False),
-)  # fmt: skip
 
 
 class Listed(NamedTuple):
@@ -47,14 +27,32 @@ class Listed(NamedTuple):
 def list_figures(metrics: dict[str, Any], names: Sequence[str] | None = None) -> Iterator[Listed]:
     """The figures with these names that were computed, in their order; all that are listed unless given.
 
-    A name that ends in `*` stands for a figure per label.
+    Titles and formats are the metrics' own. A name that ends in `*` stands for all figures of a metric,
+    and so does a metric's name.
     """
-    titles = {name: (title, percent) for name, title, percent in FIGURES}
-    for name in titles if names is None else names:
-        title, percent = titles[name]
-        for label in metrics["labels"] if name.endswith("*") else [""]:
-            figure = find_figure(metrics, name.removesuffix("*") + label)
-            if figure is not None:
-                text = format_estimate(figure, percent=percent)
-                words = f"{title}: {plain_name(label)}" if label else title
-                yield Listed(name.removesuffix("*") + label, words, figure, text)
+    listed = [metric.name for metric in listed_metrics()]
+    for name in listed if names is None else (name.removesuffix(".*") for name in names):
+        metric = METRICS.get(name) or metric_of(name)
+        if metric is None:
+            raise KeyError(f"no metric is named {name}")
+        for full, figure in _figures(metrics, name):
+            label = full.removeprefix(metric.name).removeprefix(".")
+            title = f"{metric.title}: {plain_name(label)}" if label else metric.title
+            yield Listed(full, title, figure, _text(metric, figure))
+
+
+def _figures(metrics: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The figures at a name, or directly below it."""
+    node: Any = metrics
+    for part in name.split("."):
+        node = node.get(part) if isinstance(node, dict) else None
+    if isinstance(node, dict) and "value" in node:
+        yield name, node
+    elif isinstance(node, dict):
+        for last, figure in node.items():
+            if isinstance(figure, dict) and "value" in figure:
+                yield f"{name}.{last}", figure
+
+
+def _text(metric: Metric, figure: dict[str, Any]) -> str:
+    return format_estimate(figure, percent=metric.percent, digits=0 if metric.counts else 3)

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.model.labels import OTHER
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.robustness.skin_tone import PREFIX
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape

@@ -12,8 +12,9 @@ import numpy as np
 from calcinosis.common.files import atomic_write
 from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.metrics import kernels
+from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.metrics.kernels import Array
-from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample, find_figure
+from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.report import plots
 from calcinosis.training.report.figures import list_figures

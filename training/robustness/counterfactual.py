@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 from calcinosis.training.evaluate.bootstrap import group_resamples, percentile_interval
+from calcinosis.training.evaluate.metrics.compute import checked_prior, compute_block
 from calcinosis.training.evaluate.metrics.kernels import Array, weighted_mean
-from calcinosis.training.evaluate.metrics.registry import checked_prior, compute_block
 from calcinosis.training.evaluate.predictions import Predictions, PredictionsError
 
 

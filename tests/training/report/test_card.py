@@ -6,7 +6,7 @@ import re
 import pytest
 from calcinosis.common.errors import TrainingError
 from calcinosis.data.manifest import Row
-from calcinosis.training.evaluate.metrics.registry import compute_metrics, find_figure
+from calcinosis.training.evaluate.metrics.compute import compute_metrics, find_figure
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import Facts, read_facts
 from calcinosis.training.report.formatting import TEMPLATES, format_estimate
@@ -75,7 +75,7 @@ def test_the_hub_reads_its_front_matter(card, metrics):
     assert auroc.metric_args["interval_95"] == pytest.approx(
         [figure["low"], figure["high"]], abs=1e-4
     )
-    assert len(results) == len(data.eval_results) == 31
+    assert len(results) == len(data.eval_results) == 40
 
 
 def test_it_names_the_command_the_figures_and_the_terms(card, metrics):

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calcinosis.training.evaluate.metrics.registry import compute_metrics
+from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import PredictionsError
 from calcinosis.training.robustness.counterfactual import leave_one_source_out, watermark_effect
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from calcinosis.model.labels import LABELS
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.evaluate.metrics.registry import find_figure
+from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.robustness.learning_curve import REPEATS, SHARES, some_groups
 

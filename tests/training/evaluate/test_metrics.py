@@ -5,11 +5,13 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from calcinosis.training.evaluate.metrics.registry import (
+from calcinosis.training.evaluate.metrics.compute import (
     compute_metrics,
     find_figure,
+    listed_metrics,
     paired_difference,
 )
+from calcinosis.training.evaluate.metrics.registry import METRICS, metric_of
 from calcinosis.training.evaluate.predictions import (
     PredictionsError,
     read_predictions,
@@ -286,3 +288,51 @@ def test_unlike_tables_and_unknown_figures_are_refused(table):
         paired_difference(table, table, "auroc.wart", resamples=2)
     with pytest.raises(KeyError, match="no figure is named"):
         paired_difference(table, table, "charm", resamples=2)
+
+
+def test_what_is_called_suggestive_is_counted_as_a_slow_loop_counts_it():
+    drawn = drawn_table()
+    names = ["Melanoma" if row % 7 == 0 else "Eczema" for row in range(len(drawn))]
+    sites = ["ear" if row % 2 else "" for row in range(len(drawn))]
+    first = drawn.prediction_set.copy()
+    first[:4] = [True, True, False, False]
+    outcome = [
+        "uncertain" if row.sum() > 1 else ("out_of_scope" if row[3] else "suggestive")
+        for row in first
+    ]
+    table = replace(
+        drawn, source_label=tuple(names), prediction_set=first, outcome=tuple(outcome),
+        body_site=tuple(sites),
+    )  # fmt: skip
+    metrics = compute_metrics(table, prior=PRIOR, resamples=50)
+    others, wrong, cancers, missed, only_conditions = 0, 0, 0, 0, 0
+    for label, name, row, said in zip(table.label, names, first, outcome, strict=True):
+        others += label == 3
+        wrong += label == 3 and said == "suggestive"
+        cancers += name == "Melanoma"
+        missed += name == "Melanoma" and said == "suggestive"
+        only_conditions += name == "Melanoma" and not row[3]
+    assert value(metrics, "suggestive.false_rate") == pytest.approx(wrong / others)
+    assert value(metrics, "suggestive.false_rate_malignant") == pytest.approx(missed / cancers)
+    left_out = value(metrics, "suggestive.other_left_out_malignant")
+    assert left_out == pytest.approx(only_conditions / cancers)
+    for index, label in enumerate(LABELS[:3]):
+        called = [n for n, row in enumerate(first) if row.sum() == 1 and row[index]]
+        right = sum(table.label[n] == index for n in called)
+        assert value(metrics, f"suggestive.count.{label}") == len(called)
+        assert value(metrics, f"suggestive.precision.{label}") == pytest.approx(right / len(called))
+    pairs = [n for n, row in enumerate(first) if row.tolist() == [True, True, False, False]]
+    shown = sum(table.label[n] < 2 for n in pairs)
+    assert value(metrics, "suggestive.count.deposit") == len(pairs) >= 4
+    assert value(metrics, "suggestive.precision.deposit") == pytest.approx(shown / len(pairs))
+    assert set(metrics["by_body_site"]) == {"ear"}
+    assert metrics["by_body_site"]["ear"]["n"] == sites.count("ear")
+
+
+def test_each_metric_is_registered_once_with_all_that_report_and_card_need():
+    listed = listed_metrics()
+    assert listed[0].name == "suggestive.precision"
+    for metric in listed:
+        assert metric.title
+        assert metric_of(f"{metric.name}.milium") is metric
+    assert {metric.name for metric in listed} < set(METRICS)
