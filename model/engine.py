@@ -103,7 +103,7 @@ class OnnxBackend:
     """
 
     def __init__(self, path: Path, threads: int | None = None) -> None:
-        import onnxruntime
+        import onnxruntime  # its telemetry is off: see calcinosis/__init__.py
 
         options = onnxruntime.SessionOptions()
         # Said outright, as ONNX Runtime would count cores that a container may not use.

@@ -1,0 +1,97 @@
+"""The public API: what the documentation shows is what happens."""
+
+import doctest
+from pathlib import Path
+
+import pytest
+from calcinosis.data.manifest import Row, write_manifest
+from calcinosis.data.synthetic import draw
+from calcinosis.model.labels import LABELS
+
+import calcinosis as cc
+import calcinosis.api as api
+
+EACH = 10
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder as the examples find it: photos.csv, photos/ and bump.jpg, all of them drawn."""
+    folder = tmp_path_factory.mktemp("home")
+    (folder / "photos").mkdir()
+    rows = []
+    for label in LABELS:
+        for seed in range(EACH):
+            name = f"{label}-{seed}.jpg"
+            draw(label, seed, size=(320, 288)).save(folder / "photos" / name, quality=92)
+            rows.append(Row(name, label, "drawn", f"{label}-{seed}"))
+    write_manifest(rows, folder / "photos.csv")
+    draw("milium", 1, size=(640, 480)).save(folder / "bump.jpg", quality=92)
+    return folder
+
+
+def examples() -> list[doctest.DocTest]:
+    return [test for test in doctest.DocTestFinder().find(api) if test.examples]
+
+
+@pytest.mark.parametrize("example", examples(), ids=lambda example: example.name.split(".")[-1])
+def test_the_examples_are_true(
+    example: doctest.DocTest, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(home)
+    said: list[str] = []
+    runner = doctest.DocTestRunner(optionflags=doctest.NORMALIZE_WHITESPACE)
+    runner.run(example, out=said.append)
+    assert not runner.summarize(verbose=False).failed, "".join(said)
+
+
+def test_the_package_names_what_it_offers() -> None:
+    for name in cc.__all__:
+        assert getattr(cc, name) is not None
+        assert name in dir(cc)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = cc.no_such_name  # type: ignore[attr-defined]
+    major, minor, patch = cc.__version__.split(".")
+    assert (major + minor + patch).isdigit()
+
+
+def test_photos_stay_together_with_root_and_labels(home: Path, tmp_path: Path) -> None:
+    photos = cc.Photos.read(home / "photos.csv", root=home / "photos")
+    some = photos[:3]
+    assert isinstance(some, cc.Photos)
+    assert (some.root, some.labels, len(some)) == (photos.root, photos.labels, 3)
+    folded = photos.split(folds=2, seed=1)
+    folded.write(tmp_path / "folds.csv")
+    again = cc.Photos.read(tmp_path / "folds.csv", root=home / "photos")
+    assert again.rows == folded.rows
+
+
+def test_a_photo_that_is_absent_is_named(home: Path, tmp_path: Path) -> None:
+    with pytest.raises(cc.CalcinosisError, match="absent"):
+        cc.Photos.read(home / "photos.csv", root=tmp_path)
+
+
+def test_copies_that_an_audit_found_share_a_fold(home: Path, tmp_path: Path) -> None:
+    photos = cc.Photos.read(home / "photos.csv", root=home / "photos")
+    first, second = photos[0].file, photos[1].file
+
+    class Found:
+        pairs = ((first, second),)
+
+    folds = {row.file: row.fold for row in photos.split(Found(), seed=3)}  # type: ignore[arg-type]
+    assert folds[first] == folds[second]
+
+
+def test_a_table_of_metrics_says_what_is_undefined() -> None:
+    undefined = {"value": None, "low": None, "high": None, "n": 3, "reason": "too few"}
+    metrics = cc.Metrics({"ece": undefined, "by_source": {"<b>": {"ece": undefined}}})
+    assert str(metrics["ece"]) == "undefined (n = 3)"
+    assert "&lt;b&gt;" in metrics._repr_html_()
+    assert list(metrics.below("by_source")) == ["<b>.ece"]
+    assert metrics.table()[0] == ("ece", None, None, None, 3)
+
+
+def test_a_recipe_that_is_not_there_is_named(home: Path) -> None:
+    photos = cc.Photos.read(home / "photos.csv", root=home / "photos")
+    with pytest.raises(cc.CalcinosisError, match="no_such_recipe"):
+        cc.crossval(photos, recipe="no_such_recipe")
