@@ -4,7 +4,20 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Any, Final
 
-_DATA: Final = frozenset({"cv2", "httpx2", "imagehash", "scipy", "sklearn", "threadpoolctl"})
+_DATA: Final = frozenset(
+    {
+        "cv2",
+        "filelock",
+        "httpcore2",
+        "httpx2",
+        "imagehash",
+        "rapidfuzz",
+        "scipy",
+        "sklearn",
+        "tenacity",
+        "threadpoolctl",
+    }
+)
 _EXPORT: Final = frozenset({"onnx", "onnxscript", "timm", "torch", "torchvision"})
 
 MODULES: Final = {

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
 UNKNOWN = "unknown"
+ALIASES = {"dermnet": "dermnet_nz"}
+"""Earlier names of sets."""
 
 
 class Holds(BaseModel):
@@ -66,7 +68,7 @@ def find_set(name: str) -> PublicSet:
         DataError: code `unknown_set`, naming the sets that there are.
     """
     for entry in list_sets():
-        if entry.name == name:
+        if entry.name == ALIASES.get(name, name):
             return entry
     names = ", ".join(entry.name for entry in list_sets())
     raise DataError("unknown_set", f"there is no such set; there are {names}", name=name)

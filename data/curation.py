@@ -5,17 +5,20 @@ from __future__ import annotations
 import re
 import tomllib
 import unicodedata
+from collections import defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cache, lru_cache
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from calcinosis.common.errors import DataError
+from calcinosis.data.manifest import KINDS
+from rapidfuzz.distance import OSA
 
 TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
-KINDS = ("target", "lookalike", "distant")
 
 # Spellings that differ between the two sides of the Atlantic, applied to whole texts.
 _SPELLINGS = (("ae", "e"), ("oe", "e"), ("our", "or"), ("ph", "f"))
@@ -42,28 +45,6 @@ class Decision:
         return not self.label
 
 
-@dataclass(frozen=True)
-class _Condition:
-    names: frozenset[frozenset[str]]
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class _Rule:
-    set_name: str
-    source_label: frozenset[str]
-    folders: frozenset[str] | None
-    decision: Decision
-
-
-@dataclass(frozen=True)
-class _Quality:
-    set_name: str
-    column: str
-    value: str
-    reason: str
-
-
 @lru_cache(maxsize=16_384)
 def words(name: str) -> tuple[str, ...]:
     """The words of a name, in a form in which two spellings of it are equal.
@@ -76,8 +57,7 @@ def words(name: str) -> tuple[str, ...]:
     text = unicodedata.normalize("NFKD", unquote(name))
     text = "".join(c for c in text if not unicodedata.combining(c)).casefold()
     text = re.sub(r"['’]s\b|_s\b", "s", text)
-    for old, new in _SPELLINGS:
-        text = text.replace(old, new)
+    text = _respell(text)
     found = (re.sub(r"^\d+|\d+$", "", word) for word in re.split(r"[^a-z0-9]+", text))
     return tuple(_singular(word) for word in found if word)
 
@@ -110,6 +90,9 @@ def url_folder(url: str) -> str:
     return parts[-2] if len(parts) > 1 else ""
 
 
+_Rule = tuple[set[str] | None, Decision]
+
+
 class Taxonomy:
     """The table of what names mean, ready to be asked.
 
@@ -117,53 +100,48 @@ class Taxonomy:
     kind that does not exist.
     """
 
-    def __init__(self, table: Mapping[str, object], where: str = "taxonomy") -> None:
+    def __init__(self, table: Mapping[str, Any], where: str = "taxonomy") -> None:
         self._where = where
-        raw = _typed(table)
-        self._default = _decision(raw.default, "default", where)
-        self._watch = tuple(_respell(word.casefold()) for word in raw.watch_words)
-        self._conditions = [
-            _Condition(
-                frozenset(frozenset(words(name)) for name in entry["names"]),
-                _decision(entry, "condition", where),
+        self._default = _decision(table["default"], "default", where)
+        self._watch = tuple(_respell(word.casefold()) for word in table.get("watch_words", ()))
+        self._by_name: dict[frozenset[str], Decision] = {}
+        for entry in table.get("condition", ()):
+            self._add(entry["names"], _decision(entry, "condition", where))
+        self._rules: defaultdict[tuple[str, frozenset[str]], list[_Rule]] = defaultdict(list)
+        for entry in table.get("rule", ()):
+            folders = (
+                {" ".join(words(name)) for name in entry["folder"]} if "folder" in entry else None
             )
-            for entry in raw.conditions
-        ]
-        self._by_name = self._index()
-        self._rules = [
-            _Rule(
-                entry["set"],
-                frozenset(words(entry["source_label"])),
-                _folders(entry.get("folder")),
-                _decision(entry, "rule", where),
-            )
-            for entry in raw.rules
-        ]
+            rule = (folders, _decision(entry, "rule", where))
+            self._rules[entry["set"], frozenset(words(entry["source_label"]))].append(rule)
         self._quality = [
-            _Quality(entry["set"], entry["column"], entry["value"], entry["reason"])
-            for entry in raw.quality
+            (line["set"], line["column"], line["value"], line["reason"])
+            for line in table.get("quality", ())
         ]
-        self.minimum_target_weight = raw.minimum_target_weight
-        self._generic = frozenset(w for name in raw.generic for w in words(name))
-        self._malignant = frozenset(frozenset(words(name)) for name in raw.malignant)
-        self._synonyms = [[frozenset(words(name)) for name in group] for group in raw.synonyms]
+        self.minimum_target_weight = table.get("weighted", {}).get("minimum_target_weight", 0.5)
+        agreement = table.get("agreement", {})
+        self._generic = {w for name in agreement.get("generic", ()) for w in words(name)}
+        self._synonyms = [
+            [frozenset(words(name)) for name in group] for group in agreement.get("synonyms", ())
+        ]
+        self._malignant = {
+            frozenset(words(name)) for name in table.get("dangerous", {}).get("malignant", ())
+        }
 
     @classmethod
     def load(cls, path: Path = TAXONOMY_FILE) -> Taxonomy:
         """Read a table; see `Taxonomy` for what is raised."""
         return cls(tomllib.loads(path.read_text(encoding="utf-8")), str(path.name))
 
-    def _index(self) -> dict[frozenset[str], _Condition]:
-        index: dict[frozenset[str], _Condition] = {}
-        for condition in self._conditions:
-            for name in condition.names:
-                if index.setdefault(name, condition) is not condition:
-                    raise DataError(
-                        "taxonomy",
-                        f"{self._where}: “{' '.join(sorted(name))}” stands in two conditions; "
-                        "a name can mean one thing only",
-                    )
-        return index
+    def _add(self, names: Iterable[str], decision: Decision) -> None:
+        for name in {frozenset(words(name)) for name in names}:
+            if name in self._by_name:
+                raise DataError(
+                    "taxonomy",
+                    f"{self._where}: “{' '.join(sorted(name))}” stands in two conditions; "
+                    "a name can mean one thing only",
+                )
+            self._by_name[name] = decision
 
     def names(self, source_label: str) -> bool:
         """Whether the table names this condition, rather than leaving it to the default."""
@@ -187,19 +165,16 @@ class Taxonomy:
         return by_label
 
     def _own_rule(self, source_label: str, set_name: str, folder: str) -> Decision | None:
-        name = frozenset(words(source_label))
         place = " ".join(words(folder))
-        for rule in self._rules:
-            if (rule.set_name, rule.source_label) != (set_name, name):
-                continue
-            if rule.folders is None or place in rule.folders:
-                return rule.decision
+        for folders, decision in self._rules.get((set_name, frozenset(words(source_label))), ()):
+            if folders is None or place in folders:
+                return decision
         return None
 
     def _by_condition(self, name: str) -> Decision:
         found = self._by_name.get(frozenset(words(name)))
         if found is not None:
-            return found.decision
+            return found
         for word in words(name):
             if word.startswith(self._watch):
                 return Decision(
@@ -254,9 +229,9 @@ class Taxonomy:
 
     def quality(self, set_name: str, columns: Mapping[str, str]) -> Decision | None:
         """A decision to drop a row for what its own quality column says, or None."""
-        for line in self._quality:
-            if line.set_name == set_name and columns.get(line.column, "").strip() == line.value:
-                return Decision("", "", line.reason, "quality")
+        for name, column, value, reason in self._quality:
+            if name == set_name and columns.get(column, "").strip() == value:
+                return Decision("", "", reason, "quality")
         return None
 
     def agrees(self, source_label: str, folder: str) -> bool | None:
@@ -296,59 +271,15 @@ def _shared(left: Iterable[str], right: Iterable[str]) -> int:
 
 
 def _same_word(left: str, right: str) -> bool:
-    """Equal, or one slip apart in a word of six letters or more, two in one of twelve."""
+    """Equal, or one slip of the pen apart in a word of six letters or more, two in one of twelve.
+
+    A slip is a letter added, left out, changed or swapped with its neighbour.
+    """
     if left == right:
         return True
     shortest = min(len(left), len(right))
     allowed = 2 if shortest >= 12 else 1 if shortest >= 6 else 0
-    if not allowed or abs(len(left) - len(right)) > allowed:
-        return False
-    return _slips(left, right) <= allowed
-
-
-@cache
-def _slips(left: str, right: str) -> int:
-    """Letters added, left out, changed or swapped with a neighbour between two words."""
-    before: list[int] = []
-    last = list(range(len(right) + 1))
-    for i, a in enumerate(left, start=1):
-        row = [i]
-        for j, b in enumerate(right, start=1):
-            best = min(last[j] + 1, row[j - 1] + 1, last[j - 1] + (a != b))
-            swapped = i > 1 and j > 1 and a == right[j - 2] and left[i - 2] == b
-            if swapped:
-                best = min(best, before[j - 2] + 1)
-            row.append(best)
-        before, last = last, row
-    return last[-1]
-
-
-@dataclass(frozen=True)
-class _Raw:
-    default: Mapping[str, str]
-    conditions: list[dict]
-    rules: list[dict]
-    quality: list[dict]
-    watch_words: list[str]
-    minimum_target_weight: float
-    generic: list[str] = field(default_factory=list)
-    synonyms: list[list[str]] = field(default_factory=list)
-    malignant: list[str] = field(default_factory=list)
-
-
-def _typed(table: Mapping) -> _Raw:
-    agreement = table.get("agreement", {})
-    return _Raw(
-        default=table["default"],
-        conditions=table.get("condition", []),
-        rules=table.get("rule", []),
-        quality=table.get("quality", []),
-        watch_words=table.get("watch_words", []),
-        minimum_target_weight=table.get("weighted", {}).get("minimum_target_weight", 0.5),
-        generic=agreement.get("generic", []),
-        synonyms=agreement.get("synonyms", []),
-        malignant=table.get("dangerous", {}).get("malignant", []),
-    )
+    return allowed > 0 and OSA.distance(left, right, score_cutoff=allowed) <= allowed
 
 
 def _decision(entry: Mapping[str, str], rule: str, where: str) -> Decision:
@@ -364,10 +295,6 @@ def _decision(entry: Mapping[str, str], rule: str, where: str) -> Decision:
             "gives its reason",
         )
     return Decision(label, kind, reason, rule)
-
-
-def _folders(names: list[str] | None) -> frozenset[str] | None:
-    return None if names is None else frozenset(" ".join(words(name)) for name in names)
 
 
 @cache

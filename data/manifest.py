@@ -220,14 +220,14 @@ def _shard_of(root: Path, file: str) -> tuple[Path, str] | None:
     parts = split_name(file)
     if parts is None:
         return None
-    fault = _unsafe(file) or _unsafe(parts[1])
+    fault = unsafe_name(file) or unsafe_name(parts[1])
     if fault:
         raise ManifestError("outside_root", fault, name=file)
     return None if (root / parts[0]).is_dir() else (_locate(root, parts[0]), parts[1])
 
 
 def _locate(root: Path, file: str) -> Path:
-    fault = _unsafe(file)
+    fault = unsafe_name(file)
     if fault:
         raise ManifestError("outside_root", fault, name=file)
     top = os.path.realpath(root)
@@ -312,7 +312,7 @@ def _row(values: dict[str, str], labels: Sequence[str]) -> Row:
             }[column]
             raise _fault("empty_value", column, f"is empty; {cure}")
     file = values.pop("file")
-    unsafe = _unsafe(file)
+    unsafe = unsafe_name(file)
     if unsafe:
         raise _fault("outside_root", "file", f"{file!r} {unsafe}")
     known = {name: values.pop(name, "") for name in (*REQUIRED[1:], *OPTIONAL)}
@@ -380,7 +380,7 @@ def _check_number(group: str, numbers: dict[tuple[str, int], str]) -> None:
             )
 
 
-def _unsafe(file: str) -> str:
+def unsafe_name(file: str) -> str:
     """Why a file name cannot be used, in words; empty when it can."""
     if "\0" in file:
         return "holds a NUL character; type the name again"

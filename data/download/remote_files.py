@@ -41,8 +41,8 @@ ISIC_SEARCH = " OR ".join(
     )
 )
 
-_MOST_PAGES = 10_000
-_MOST_PAGE_BYTES = 20 * 1024 * 1024
+_MAX_PAGES = 10_000
+_MAX_PAGE_BYTES = 20 * 1024 * 1024
 _CC_DEEDS = {
     "CC0 1.0": "https://creativecommons.org/publicdomain/zero/1.0/",
     "CC BY 4.0": "https://creativecommons.org/licenses/by/4.0/",
@@ -93,7 +93,7 @@ class FileList:
 
 
 def sources_for(set_name: str, *, search: str = "") -> FileList:
-    """The plan of a set.
+    """How a set is fetched.
 
     Args:
         set_name: a set of the catalogue with `fetch`.
@@ -101,7 +101,7 @@ def sources_for(set_name: str, *, search: str = "") -> FileList:
             and their look-alikes.
 
     Raises:
-        DataError: code `cannot_fetch` for a set without a plan, `usage` for a search elsewhere.
+        DataError: code `cannot_fetch` for a set that has to be brought by hand, `usage` for a search elsewhere.
     """
     maker = _MAKERS.get(set_name)
     if maker is None:
@@ -190,12 +190,12 @@ def _isic_photos(fetcher: Fetcher, query: str) -> Iterator[RemoteFile]:
     """Walk the pages of the archive's answer; each names the next one."""
     page = f"{ISIC_API}?{urlencode({'query': query, 'limit': 100})}"
     seen: set[str] = set()
-    for _ in range(_MOST_PAGES):
+    for _ in range(_MAX_PAGES):
         if page in seen:
             return
         seen.add(page)
         try:
-            answer = json.loads(fetcher.read(page, _MOST_PAGE_BYTES))
+            answer = json.loads(fetcher.read(page, _MAX_PAGE_BYTES))
             items = [_isic_item(entry) for entry in answer["results"]]
             following = answer.get("next")
         except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import json
-import os
 import re
 import shutil
+import threading
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
@@ -18,35 +17,26 @@ from pathlib import Path
 from typing import IO
 
 from calcinosis.common.errors import DataError
+from calcinosis.common.files import PARTIAL_SUFFIX, atomic_write
+from calcinosis.common.progress import track
 from calcinosis.data.catalogue import PublicSet, find_set
+from calcinosis.data.download.errors import DownloadError, PermanentError
 from calcinosis.data.download.fetch import (
-    PARTIAL_SUFFIX,
     Download,
     Fetcher,
     FetchPolicy,
-    PermanentError,
-    check_md5,
-    check_photo,
-    digest,
-    place_below,
+    check_file,
+    path_below,
 )
 from calcinosis.data.download.remote_files import FileList, RemoteFile, sources_for
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TaskID,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from calcinosis.data.table import write_errors, write_table
+from filelock import FileLock, Timeout
 
 JOURNAL = ".download.jsonl"
 LOCK = ".download.lock"
 KINDS = ("target", "lookalike", "distant", "")
 
 _KEPT_FREE = 64 * 1024 * 1024
-_AHEAD = 4
 _OWN_COLUMNS = ("file", "url", "status", "bytes", "sha256", "licence", "attribution", "kind")
 
 
@@ -98,10 +88,9 @@ def download(
     kinds: Sequence[str] = KINDS,
     search: str = "",
     retry_dead: bool = False,
-    manners: FetchPolicy | None = None,
+    policy: FetchPolicy | None = None,
     contact: str = "",
     allowed: frozenset[str] = frozenset(),
-    show_progress: bool = True,
 ) -> Summary:
     """Fetch a set into a folder. Started again, it goes on where it was, whatever stopped it.
 
@@ -116,10 +105,9 @@ def download(
         kinds: only photos that curation gives one of these kinds; "" stands for those it drops.
         search: see `calcinosis.data.download.remote_files.sources_for`.
         retry_dead: ask again for links that were found dead before.
-        manners: how hard to ask.
+        policy: how hard to ask.
         contact: an address for a server's owner to write to, put into the User-Agent.
         allowed: hosts that may have a private address.
-        show_progress: a bar on standard error.
 
     Raises:
         DataError: `unknown_set`, `cannot_fetch`, `usage`, `in_use` when another run writes to the
@@ -128,56 +116,53 @@ def download(
         KeyboardInterrupt: after everything that arrived was written down.
     """
     entry = find_set(set_name)
-    plan = sources_for(set_name, search=search)
-    fetcher = Fetcher(manners or FetchPolicy(), allowed=allowed, contact=contact)
-    try:
+    sources = sources_for(set_name, search=search)
+    with write_errors(to):
         to.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise DataError(
-            "cannot_write", f"cannot be made ({error.strerror})", name=str(to)
-        ) from None
-    with _alone_in(to), _Journal(to) as journal:
-        _sweep(to)
-        try:
-            _fetch_tables(plan, to, fetcher)
-            items = list(_unique(_chosen(plan.photos(to, fetcher), kinds, limit)))
-            _check_disk(items, journal, plan, to)
-            run = _Run(plan, to, fetcher, journal, retry_dead)
+    fetcher = Fetcher(policy or FetchPolicy(), allowed=allowed, contact=contact)
+    try:
+        with _alone_in(to), _Journal(to) as journal:
+            for partial in to.rglob(f".*{PARTIAL_SUFFIX}"):  # left by a run that was killed
+                partial.unlink(missing_ok=True)
+            _fetch_tables(sources, to, fetcher)
+            files = _unique(file for file in sources.photos(to, fetcher) if file.kind in kinds)
+            chosen = list(islice(files, limit or None))
+            _check_disk(chosen, journal, sources, to)
+            run = _Run(to, fetcher, journal, robots=sources.robots, retry_dead=retry_dead)
             try:
-                run.fetch(items, show_progress)
+                run.fetch(chosen)
             finally:
-                _write_records(entry, items, run.outcomes, to)
-        except PermanentError as lost:
-            raise DataError(
-                "table_lost", f"the set's list cannot be had ({lost.detail})", name=set_name
-            ) from None
-        finally:
-            fetcher.close()
-    ends = [run.outcomes[item.file] for item in items]
-    return Summary(
-        folder=to,
-        done=sum(end.status == "done" for end in ends),
-        fetched=run.fetched,
-        lost=tuple(end for end in ends if end.status != "done"),
-        terms=entry.terms,
-    )
+                _write_records(entry, chosen, run.outcomes, to)
+    except DownloadError as lost:
+        raise DataError(
+            "table_lost", f"the set's list cannot be had ({lost.detail})", name=set_name
+        ) from None
+    finally:
+        fetcher.close()
+    outcomes = [run.outcomes[file.file] for file in chosen]
+    lost_files = tuple(outcome for outcome in outcomes if outcome.status != "done")
+    return Summary(to, len(outcomes) - len(lost_files), run.fetched, lost_files, entry.terms)
 
 
-def _fetch_tables(plan: FileList, to: Path, fetcher: Fetcher) -> None:
-    for table in plan.tables:
-        place = place_below(to, table.file)
-        if not place.is_file():
-            fetcher.save(table.url, place, photo=False)
+def _fetch_tables(sources: FileList, to: Path, fetcher: Fetcher) -> None:
+    for table in sources.tables:
+        path = path_below(to, table.file)
+        if not path.is_file():
+            fetcher.save(table.url, path, photo=False)
 
 
-def _chosen(items: Iterable[RemoteFile], kinds: Sequence[str], limit: int) -> Iterator[RemoteFile]:
-    wanted = (item for item in items if item.kind in kinds)
-    return islice(wanted, limit or None)
+def _unique(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
+    """Each file once: the first one that asks for its name. Disks that ignore case count as well."""
+    seen: set[str] = set()
+    for file in files:
+        if file.file.casefold() not in seen:
+            seen.add(file.file.casefold())
+            yield file
 
 
-def _check_disk(items: list[RemoteFile], journal: _Journal, plan: FileList, to: Path) -> None:
-    missing = [item for item in items if not journal.has(item, to)]
-    needed = sum(item.bytes or plan.usual_bytes for item in missing) + _KEPT_FREE
+def _check_disk(files: list[RemoteFile], journal: _Journal, sources: FileList, to: Path) -> None:
+    missing = [file for file in files if not journal.has(file)]
+    needed = sum(file.bytes or sources.usual_bytes for file in missing) + _KEPT_FREE
     free = shutil.disk_usage(to).free
     if needed > free:
         raise DataError(
@@ -189,119 +174,60 @@ def _check_disk(items: list[RemoteFile], journal: _Journal, plan: FileList, to: 
 
 
 class _Run:
-    """One pass over the items; `outcomes` holds what is known so far, by file."""
+    """One pass over the files; `outcomes` holds what is known so far, by file."""
 
     def __init__(
-        self, plan: FileList, to: Path, fetcher: Fetcher, journal: _Journal, retry_dead: bool
+        self, to: Path, fetcher: Fetcher, journal: _Journal, *, robots: bool, retry_dead: bool
     ) -> None:
         self.outcomes: dict[str, Outcome] = {}
         self.fetched = 0
-        self._lost = 0
-        self._plan = plan
-        self._to = to
-        self._fetcher = fetcher
-        self._journal = journal
-        self._retry_dead = retry_dead
+        self._to, self._fetcher, self._journal = to, fetcher, journal
+        self._robots, self._retry_dead = robots, retry_dead
 
-    def fetch(self, items: list[RemoteFile], show_progress: bool) -> None:
+    def fetch(self, files: list[RemoteFile]) -> None:
         """Fetch what is not there yet.
 
         Raises:
             DataError: when the disk fails; KeyboardInterrupt: when the user stops.
         """
-        connections = self._fetcher.manners.connections
-        progress = Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("{task.fields[lost]} lost"),
-            TimeRemainingColumn(),
-            console=Console(stderr=True),
-            disable=not show_progress,
-        )
-        with progress, ThreadPoolExecutor(connections) as pool:
-            task = progress.add_task("photos", total=len(items), lost=0)
-            waiting: set[Future[tuple[Outcome, bool]]] = set()
+        with ThreadPoolExecutor(self._fetcher.policy.connections) as pool:
             try:
-                for item in items:
-                    waiting.add(pool.submit(self._one, item))
-                    if len(waiting) >= connections * _AHEAD:
-                        waiting = self._collect(waiting, progress, task)
-                while waiting:
-                    waiting = self._collect(waiting, progress, task)
+                futures = [pool.submit(self._fetch_one, file) for file in files]
+                for future in track(as_completed(futures), "Fetching photos", total=len(files)):
+                    self.fetched += future.result()
             except BaseException:
                 self._fetcher.stop.set()
                 pool.shutdown(cancel_futures=True)
-                for future in waiting:  # some arrived while the rest was called off
-                    if not future.cancelled() and future.exception() is None:
-                        self._note(*future.result())
                 raise
 
-    def _collect(
-        self, waiting: set[Future[tuple[Outcome, bool]]], progress: Progress, task: TaskID
-    ) -> set[Future[tuple[Outcome, bool]]]:
-        finished, waiting = wait(waiting, return_when=FIRST_COMPLETED)
-        for future in finished:
-            self._note(*future.result())
-        progress.update(task, completed=len(self.outcomes), lost=self._lost)
-        return waiting
-
-    def _note(self, outcome: Outcome, is_new: bool) -> None:
-        if outcome.file in self.outcomes:
-            return
-        self.outcomes[outcome.file] = outcome
-        self.fetched += is_new
-        self._lost += outcome.status != "done"
+    def _fetch_one(self, file: RemoteFile) -> bool:
+        """Whether a file was fetched now; what became of it is noted."""
+        known, is_new = self._journal.known(file), False
+        dead = known is not None and known.status == "dead" and not self._retry_dead
+        if known is not None and (dead or self._journal.has(file)):
+            outcome = known
+        else:
+            try:
+                got, is_new = self._get(file)
+                outcome = Outcome(file.file, file.url, "done", bytes=got.bytes, sha256=got.sha256)
+            except DownloadError as lost:
+                status = "dead" if isinstance(lost, PermanentError) else "failed"
+                outcome = Outcome(file.file, file.url, status, lost.code, lost.detail)
+        self.outcomes[file.file] = outcome
         self._journal.write(outcome)
+        return is_new
 
-    def _one(self, item: RemoteFile) -> tuple[Outcome, bool]:
-        """What becomes of one file, and whether it was fetched now."""
-        known = self._journal.known(item)
-        if known is not None:
-            if known.status == "done" and self._journal.has(item, self._to):
-                return known, False
-            if known.status == "dead" and not self._retry_dead:
-                return known, False
-        try:
-            if not item.url:
-                raise PermanentError("no_link", "the set gives no link", lasting=True)
-            place = place_below(self._to, item.file)
-            there = _already_there(item, place)
-            if there is not None:
-                return _done(item, there), False
-            checks = (check_md5(item.md5),) if item.md5 else ()
-            got = self._fetcher.save(item.url, place, checks=checks, robots=self._plan.robots)
-            return _done(item, got), True
-        except PermanentError as lost:
-            status = "dead" if lost.lasting else "failed"
-            return Outcome(item.file, item.url, status, lost.code, lost.detail), False
-
-
-def _already_there(item: RemoteFile, place: Path) -> Download | None:
-    """A photo that arrived just before a run was killed is there and not yet written down."""
-    if not place.is_file():
-        return None
-    got = digest(place)
-    try:
-        if item.md5:
-            check_md5(item.md5)(got)
-        check_photo(place)
-    except PermanentError:
-        return None
-    return got
-
-
-def _done(item: RemoteFile, got: Download) -> Outcome:
-    return Outcome(item.file, item.url, "done", bytes=got.bytes, sha256=got.sha256)
-
-
-def _unique(items: Iterable[RemoteFile]) -> Iterator[RemoteFile]:
-    """Each file once: the first item that asks for it. Disks that ignore case count as well."""
-    seen: set[str] = set()
-    for item in items:
-        if item.file.casefold() not in seen:
-            seen.add(item.file.casefold())
-            yield item
+    def _get(self, file: RemoteFile) -> tuple[Download, bool]:
+        """The file on disk, and whether it was fetched now."""
+        if not file.url:
+            raise PermanentError("no_link", "the set gives no link")
+        path = path_below(self._to, file.file)
+        if path.is_file():  # it arrived just before a run was killed, or was changed since
+            try:
+                return check_file(path, md5=file.md5), False
+            except DownloadError:
+                pass
+        return self._fetcher.save(file.url, path, md5=file.md5, robots=self._robots), True
 
 
 # ---- what is written beside the photos --------------------------------------------------------
@@ -311,87 +237,80 @@ class _Journal:
     """What became of each file, appended line by line, so that a kill loses one line at most."""
 
     def __init__(self, to: Path) -> None:
-        self._path = to / JOURNAL
+        self._to = to
         self._known: dict[tuple[str, str], Outcome] = {}
-        self._stream: IO[str] | None = None
+        self._lock = threading.Lock()
+        self._stream: IO[str]
 
     def __enter__(self) -> _Journal:
-        text = self._path.read_text(encoding="utf-8") if self._path.is_file() else ""
+        path = self._to / JOURNAL
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
         for line in text.splitlines():
-            outcome = _outcome(line)
-            if outcome is not None:
-                self._known[outcome.file, _lasting_part(outcome.url)] = outcome
-        self._stream = self._path.open("a", encoding="utf-8")
+            try:
+                outcome = Outcome(**json.loads(line))
+            except (ValueError, TypeError):  # torn by a kill
+                continue
+            self._known[outcome.file, _lasting_part(outcome.url)] = outcome
+        self._stream = path.open("a", encoding="utf-8")
         if text and not text.endswith("\n"):
             self._stream.write("\n")
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self._stream is not None:
-            self._stream.close()
+        self._stream.close()
 
-    def known(self, item: RemoteFile) -> Outcome | None:
-        return self._known.get((item.file, _lasting_part(item.url)))
+    def known(self, file: RemoteFile) -> Outcome | None:
+        return self._known.get((file.file, _lasting_part(file.url)))
 
-    def has(self, item: RemoteFile, to: Path) -> bool:
+    def has(self, file: RemoteFile) -> bool:
         """Whether the file is there as it was written down."""
-        known = self.known(item)
+        known = self.known(file)
         if known is None or known.status != "done":
             return False
-        place = to / item.file
-        return place.is_file() and place.stat().st_size == known.bytes
+        path = self._to / file.file
+        return path.is_file() and path.stat().st_size == known.bytes
 
     def write(self, outcome: Outcome) -> None:
         key = (outcome.file, _lasting_part(outcome.url))
-        if self._known.get(key) == outcome or self._stream is None:
-            return
-        self._known[key] = outcome
-        self._stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
-        self._stream.flush()
+        with self._lock:
+            if self._known.get(key) != outcome:
+                self._known[key] = outcome
+                self._stream.write(json.dumps(asdict(outcome), ensure_ascii=False) + "\n")
+                self._stream.flush()
 
 
 def _lasting_part(url: str) -> str:
     """A link without the signature of a signed link, which changes with every listing."""
-    return url.split("?", 1)[0] if "X-Amz-Signature=" in url or "Signature=" in url else url
-
-
-def _outcome(line: str) -> Outcome | None:
-    try:
-        return Outcome(**json.loads(line))
-    except (ValueError, TypeError):
-        return None
+    return url.split("?", 1)[0] if "Signature=" in url else url
 
 
 def _write_records(
-    entry: PublicSet, items: list[RemoteFile], outcomes: Mapping[str, Outcome], to: Path
+    entry: PublicSet, files: list[RemoteFile], outcomes: Mapping[str, Outcome], to: Path
 ) -> None:
-    further = list(dict.fromkeys(name for item in items for name in item.columns))
+    further = list(dict.fromkeys(name for file in files for name in file.columns))
     further = [name for name in further if name not in _OWN_COLUMNS]
     rows: list[list[object]] = []
     lost: list[list[object]] = []
-    for item in items:
-        end = outcomes.get(item.file)
-        if end is None:
-            continue
-        if end.status == "done":
-            own = [item.file, item.url, end.status, end.bytes, end.sha256]
-            terms = [item.licence, item.attribution, item.kind]
-            rows.append([*own, *terms, *(item.columns.get(name, "") for name in further)])
-        else:
-            lost.append([item.file, item.url, end.status, end.code, end.detail])
-    _write_csv(to / "metadata.csv", [*_OWN_COLUMNS, *further], rows)
-    _write_csv(to / "dead_links.csv", ["file", "url", "status", "code", "detail"], lost)
-    _write_text(to / "attribution.txt", _attribution(entry, items))
-    folder = to / "licenses"
-    folder.mkdir(exist_ok=True)
-    for name, address in sorted({(i.licence, i.licence_url) for i in items if i.licence}):
-        place = folder / f"{re.sub(r'[^A-Za-z0-9 .-]', '', name)}.txt"
-        if not place.exists():
-            _write_text(place, f"{name}\n{address}\n\nFor {entry.title}: {entry.conditions}.\n")
+    for file in files:
+        end = outcomes.get(file.file)
+        if end is not None and end.status == "done":
+            own = [file.file, file.url, end.status, end.bytes, end.sha256]
+            terms = [file.licence, file.attribution, file.kind]
+            rows.append([*own, *terms, *(file.columns.get(name, "") for name in further)])
+        elif end is not None:
+            lost.append([file.file, file.url, end.status, end.code, end.detail])
+    with write_errors(to):
+        write_table(to / "metadata.csv", [*_OWN_COLUMNS, *further], rows)
+        write_table(to / "dead_links.csv", ["file", "url", "status", "code", "detail"], lost)
+        atomic_write(to / "attribution.txt", _attribution(entry, files))
+        for name, address in sorted({(f.licence, f.licence_url) for f in files if f.licence}):
+            path = to / "licenses" / f"{re.sub(r'[^A-Za-z0-9 .-]', '', name)}.txt"
+            if not path.exists():
+                text = f"{name}\n{address}\n\nFor {entry.title}: {entry.conditions}.\n"
+                atomic_write(path, text)
 
 
-def _attribution(entry: PublicSet, items: list[RemoteFile]) -> str:
-    owners = sorted({item.attribution for item in items if item.attribution})
+def _attribution(entry: PublicSet, files: list[RemoteFile]) -> str:
     lines = [
         f"{entry.title}, {entry.url}",
         f"Licence: {entry.licence}. {entry.conditions[:1].upper()}{entry.conditions[1:]}.",
@@ -400,47 +319,18 @@ def _attribution(entry: PublicSet, items: list[RemoteFile]) -> str:
         f"Fetched on {datetime.now(UTC):%Y-%m-%d}.",
         "",
         "Pictures by:",
-        *owners,
+        *sorted({file.attribution for file in files if file.attribution}),
     ]
     return "\n".join(lines) + "\n"
-
-
-def _write_csv(path: Path, header: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
-    with partial.open("w", encoding="utf-8", newline="") as stream:
-        table = csv.writer(stream, lineterminator="\n")
-        table.writerow(header)
-        table.writerows(rows)
-    partial.replace(path)
-
-
-def _write_text(path: Path, text: str) -> None:
-    partial = path.with_name(f".{path.name}{PARTIAL_SUFFIX}")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def _sweep(to: Path) -> None:
-    """Remove the partial files that a killed run left."""
-    for folder, _, names in os.walk(to, followlinks=False):
-        for name in names:
-            if name.startswith(".") and name.endswith(PARTIAL_SUFFIX):
-                Path(folder, name).unlink(missing_ok=True)
 
 
 @contextmanager
 def _alone_in(to: Path) -> Iterator[None]:
     """Hold the folder for one run. The system lets go of the lock when a run is killed."""
     try:
-        import fcntl
-    except ImportError:  # Windows: two runs at once are then not noticed
-        yield
-        return
-    with (to / LOCK).open("w") as stream:
-        try:
-            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
-            raise DataError(
-                "in_use", "another download is writing here; wait for it, or stop it", name=str(to)
-            ) from None
-        yield
+        with FileLock(to / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise DataError(
+            "in_use", "another download is writing here; wait for it, or stop it", name=str(to)
+        ) from None

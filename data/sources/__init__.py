@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
 from calcinosis.common.errors import DataError
+from calcinosis.data.catalogue import ALIASES
+from calcinosis.data.curation import LABELS
 from calcinosis.data.sources import (
     ddi,
-    dermnet,
+    dermnet_nz,
     fitzpatrick17k,
     folders,
     isic,
@@ -24,7 +26,7 @@ ADAPTERS: Mapping[str, Callable[[Path], BuildResult]] = MappingProxyType(
         "fitzpatrick17k": fitzpatrick17k.build,
         "fitzpatrick17k_c": fitzpatrick17k.build_cleaned,
         "scin": scin.build,
-        "dermnet": dermnet.build,
+        "dermnet_nz": dermnet_nz.build,
         "sd198": sd198.build,
         "ddi": ddi.build,
         "pad_ufes_20": pad_ufes_20.build,
@@ -34,12 +36,21 @@ ADAPTERS: Mapping[str, Callable[[Path], BuildResult]] = MappingProxyType(
 )
 
 
-def build(set_name: str, root: Path) -> BuildResult:
+def build(set_name: str, root: Path, *, labels: Sequence[str] = LABELS) -> BuildResult:
     """Manifest rows of a set whose files lie below a folder.
 
+    Args:
+        set_name: of the catalogue.
+        root: the folder.
+        labels: of the manifest; only the set `own` can have others than this project's.
+
     Raises:
-        DataError: code `unknown_set` when there is no adapter, else what the adapter raises.
+        DataError: code `unknown_set` when there is no adapter, `usage` for labels that a set cannot have,
+            else what the adapter raises.
     """
+    set_name = ALIASES.get(set_name, set_name)
+    if set_name == "own":
+        return folders.build(root, labels)
     adapter = ADAPTERS.get(set_name)
     if adapter is None:
         raise DataError(
@@ -47,6 +58,8 @@ def build(set_name: str, root: Path) -> BuildResult:
             f"there is no adapter for this set; there is one for {', '.join(ADAPTERS)}",
             name=set_name,
         )
+    if set(labels) != set(LABELS):
+        raise DataError("usage", "labels of your own are for the set own", name=set_name)
     return adapter(root)
 
 

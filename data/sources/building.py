@@ -11,10 +11,23 @@ from pathlib import Path
 
 from calcinosis.common.errors import DataError
 from calcinosis.data.curation import Decision, Taxonomy, default_taxonomy
-from calcinosis.data.manifest import Row, write_manifest
+from calcinosis.data.manifest import Row, unsafe_name, write_manifest
 from calcinosis.data.table import write_table
 
-PHOTO_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff"})
+PHOTO_SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo", ".png", ".webp", ".heic", ".heif")
+)
+"""Of the formats that photos are read from; HEIC takes the extra `heic`."""
+OTHER_FORMATS = {
+    **dict.fromkeys((".avif", ".bmp", ".gif", ".jp2", ".jxl", ".psd"), ""),
+    **dict.fromkeys((".tif", ".tiff"), "TIFF"),
+    **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "raw"),
+}
+"""Endings of pictures that are not read, and what the format is called where not by its ending."""
+_LITTER = frozenset(
+    ("@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found", "thumbs.db", "desktop.ini")
+)
+_NO_PHOTO = "no photo by its ending"
 _NAMED_IN_A_NOTE = 8
 
 
@@ -32,6 +45,7 @@ class Candidate:
         folder: the folder in the photo's link, where there is one.
         columns: the set's own columns that decide about quality.
         extra: further manifest columns.
+        decision: what becomes of it, where the adapter knows; the taxonomy decides otherwise.
     """
 
     file: str
@@ -45,6 +59,7 @@ class Candidate:
     url: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
     extra: Mapping[str, str] = field(default_factory=dict)
+    decision: Decision | None = None
 
 
 @dataclass(frozen=True)
@@ -72,6 +87,11 @@ class PhotoIndex:
     Links to folders are not followed, so a circle of links does no harm; a link to a file counts
     only when the file lies below the root.
 
+    Attributes:
+        files: paths of the photos below the root.
+        unread: pictures that cannot be used, each with the reason.
+        passed_over: how many other files there are, by the reason to pass over them.
+
     Raises:
         DataError: code `missing_root` when there is no such folder.
     """
@@ -84,22 +104,37 @@ class PhotoIndex:
                 name=str(root),
             )
         self.files: list[str] = []
+        self.unread: list[tuple[str, str]] = []
+        self.passed_over: Counter[str] = Counter()
         top = root.resolve()
         for folder, folders, names in os.walk(root, followlinks=False):
-            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            for name in sorted(folders):
+                if _is_litter(name):
+                    folders.remove(name)
+                    files = sum(len(names) for _, _, names in os.walk(Path(folder, name)))
+                    self.passed_over[f"in a system's folder {name}"] += files
+            folders.sort()
             for name in sorted(names):
-                path = Path(folder, name)
-                if name.startswith(".") or path.suffix.casefold() not in PHOTO_SUFFIXES:
-                    continue
-                if path.is_symlink() and not _lies_below(path, top):
-                    continue
-                self.files.append(path.relative_to(root).as_posix())
+                self._note(Path(folder, name), root, top)
         self._by_path = {_key(file): file for file in self.files}
         self._by_name: dict[str, str] = {}
         self._by_stem: dict[str, str] = {}
         for file in self.files:
             self._by_name.setdefault(_key(Path(file).name), file)
             self._by_stem.setdefault(_key(Path(file).stem), file)
+
+    def _note(self, path: Path, root: Path, top: Path) -> None:
+        file = path.relative_to(root).as_posix()
+        suffix = path.suffix.casefold()
+        if _is_litter(path.name):
+            self.passed_over["hidden, or a system's own"] += 1
+        elif suffix not in PHOTO_SUFFIXES and suffix not in OTHER_FORMATS and not _is_photo(path):
+            self.passed_over[f"{_NO_PHOTO} ({suffix or 'none'})"] += 1
+        elif reason := _fault_of(path, file, top):
+            readable = os.fsencode(file).decode(errors="backslashreplace")
+            self.unread.append((readable, reason))
+        else:
+            self.files.append(file)
 
     def find(self, name: str) -> str:
         """The path below the root of the photo that goes by this path, name or stem, or ""."""
@@ -120,6 +155,43 @@ def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
 
+def _is_litter(name: str) -> bool:
+    """Whether a system, a camera or a NAS keeps this for itself, such as thumbnails of the photos."""
+    return name.startswith(".") or name.casefold() in _LITTER
+
+
+def _is_photo(path: Path) -> bool:
+    """Whether a file begins like a photo that can be read, whatever its ending."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(12)
+    except OSError:
+        return False
+    return start.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+        start[:4] == b"RIFF" and start[8:] == b"WEBP"
+    )
+
+
+def _fault_of(path: Path, file: str, top: Path) -> str:
+    """Why a picture cannot stand in a manifest, in words; empty when it can."""
+    suffix = path.suffix.casefold()
+    try:
+        file.encode()
+    except UnicodeEncodeError:
+        return "its name is not UTF-8; rename it"
+    if file != file.strip():
+        return "its name begins or ends with a space; rename it"
+    fault = unsafe_name(file)
+    if fault:
+        return f"its name {fault}"
+    if path.is_symlink() and not _lies_below(path, top):
+        return "is a link to a place outside the folder; copy the photo into it"
+    if suffix in OTHER_FORMATS and not _is_photo(path):
+        name = OTHER_FORMATS[suffix] or suffix[1:].upper()
+        return f"its format ({name}) is not read; save it as JPEG or PNG"
+    return ""
+
+
 def _lies_below(path: Path, top: Path) -> bool:
     try:
         return path.resolve(strict=True).is_relative_to(top)
@@ -134,6 +206,7 @@ def curate(
     rules_of: str = "",
     taxonomy: Taxonomy | None = None,
     notes: Sequence[str] = (),
+    photos: PhotoIndex | None = None,
 ) -> BuildResult:
     """Turn candidates into rows: the taxonomy decides, the absent and the dropped are listed.
 
@@ -143,6 +216,7 @@ def curate(
         rules_of: whose own rules of the taxonomy hold, when not the source's.
         taxonomy: the table; the one that ships with the project by default.
         notes: what the adapter has to say itself.
+        photos: the index, where every file below the root has to be accounted for.
     """
     table = taxonomy or default_taxonomy()
     rules = rules_of or source
@@ -153,6 +227,8 @@ def curate(
     disagreeing: Counter[str] = Counter()
     taken: set[str] = set()
     twice = 0
+    for file, reason in photos.unread if photos else ():
+        dropped.append(LeftOut(file, file.partition("/")[0] if "/" in file else "", reason))
     for photo in candidates:
         decision = _decide(photo, rules, table)
         name = photo.file or photo.expected
@@ -170,6 +246,13 @@ def curate(
             taken.add(photo.file)
             rows.append(_row(photo, decision, source))
     remarks = [*notes]
+    if photos and photos.passed_over:
+        remarks.append(
+            f"{photos.passed_over.total()} files are no photos: {_named(photos.passed_over)}"
+        )
+    heic = sum(row.file.casefold().endswith((".heic", ".heif")) for row in rows)
+    if heic:
+        remarks.append(f"{heic} photos are HEIC: reading them takes pip install 'calcinosis[heic]'")
     if twice:
         remarks.append(f"{twice} rows name a photo that an earlier row already has; left out")
     if unlisted:
@@ -186,6 +269,8 @@ def curate(
 
 
 def _decide(photo: Candidate, rules: str, table: Taxonomy) -> Decision:
+    if photo.decision is not None:
+        return photo.decision
     poor = table.quality(rules, photo.columns)
     if poor is not None:
         return poor

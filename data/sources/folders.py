@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+import unicodedata
+from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 
+from calcinosis.data.curation import LABELS, Decision, default_taxonomy
+from calcinosis.data.manifest import OTHER
 from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate
 
 # What DermNet adds to a picture's name when it serves it with its mark or in another size.
@@ -17,27 +20,58 @@ _NOTES = (
 )
 
 
-def build(root: Path) -> BuildResult:
+def build(root: Path, labels: Sequence[str] = LABELS) -> BuildResult:
     """Manifest rows from `CONDITION/photo.jpg` or `CONDITION/PATIENT/photo.jpg`.
 
-    A patient with photos under two conditions is one group. The manifest's `source` is `own`.
+    A patient with photos under two conditions is one group. The manifest's `source` is `own`. Every
+    file is a row, or stands among the dropped ones with its reason, or is counted in a note.
+
+    Args:
+        root: the folder.
+        labels: of the manifest. A folder that is named after one of them is that label.
 
     Raises:
         DataError: when the root is no folder.
     """
-    return curate(_candidates(PhotoIndex(root)), "own", notes=_NOTES)
+    photos = PhotoIndex(root)
+    return curate(_candidates(photos, labels), "own", notes=_NOTES, photos=photos)
 
 
-def _candidates(photos: PhotoIndex) -> Iterator[Candidate]:
+def _candidates(photos: PhotoIndex, labels: Sequence[str]) -> Iterator[Candidate]:
     for file in photos.files:
         parts = PurePosixPath(file).parts
+        condition = parts[0] if len(parts) > 1 else ""
         patient = "/".join(parts[1:-1])
         yield Candidate(
             file=file,
             expected=file,
-            source_label=parts[0] if len(parts) > 1 else "",
+            source_label=condition,
             group=f"patient {patient}" if patient else file,
+            decision=None if set(labels) == set(LABELS) else decide_by_name(condition, labels),
         )
+
+
+def decide_by_name(folder: str, labels: Sequence[str]) -> Decision:
+    """What becomes of a photo in a folder, where a user's own labels say what there is.
+
+    >>> decide_by_name("Basal-cell carcinoma", ("basal_cell_carcinoma", "other")).label
+    'basal_cell_carcinoma'
+    """
+    named = {_plain(label): label for label in labels}.get(_plain(folder))
+    shipped = default_taxonomy().decide(folder)
+    if named is not None:
+        kind = "distant" if named == OTHER else "target"
+        return Decision(named, kind, "the folder is named after the label", "label")
+    if not folder or (shipped.kind == "target" and shipped.label in labels):
+        return shipped
+    reason = f"“{folder}” is none of the labels {', '.join(labels)}"
+    if OTHER in labels:
+        return Decision(OTHER, "distant", reason, "no label's name")
+    return Decision("", "", reason, "no label's name")
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\W_]+", " ", unicodedata.normalize("NFC", name)).strip().casefold()
 
 
 def by_last_folder(photos: PhotoIndex, *, licence: str) -> Iterator[Candidate]:

@@ -21,5 +21,5 @@ def build(root: Path) -> BuildResult:
     Raises:
         DataError: when the root is no folder.
     """
-    candidates = by_last_folder(PhotoIndex(root), licence=LICENCE)
-    return curate(candidates, "sd198", notes=_NOTES)
+    photos = PhotoIndex(root)
+    return curate(by_last_folder(photos, licence=LICENCE), "sd198", notes=_NOTES, photos=photos)

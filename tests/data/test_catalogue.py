@@ -22,7 +22,7 @@ def test_names_are_unique_and_every_entry_says_on_what_terms() -> None:
 
 def test_the_sets_that_matter_are_there() -> None:
     tumours = {"isic", "pad_ufes_20", "ddi"}
-    conditions = {"fitzpatrick17k", "fitzpatrick17k_c", "scin", "dermnet", "sd198", "passion"}
+    conditions = {"fitzpatrick17k", "fitzpatrick17k_c", "scin", "dermnet_nz", "sd198", "passion"}
     assert {entry.name for entry in list_sets()} == tumours | conditions | {"mst_e", "own"}
 
 

@@ -8,8 +8,6 @@ from calcinosis.data.catalogue import list_sets
 from calcinosis.data.manifest import Row
 from calcinosis.training.report.facts import Facts
 
-_CATALOGUED: Final = {"dermnet_nz": "dermnet"}
-"""Sources that the catalogue lists by another name."""
 _NON_COMMERCIAL: Final = re.compile(r"\bNC\b|non-?commercial", re.IGNORECASE)
 
 
@@ -40,7 +38,7 @@ def source_terms(training: Mapping[str, Any], facts: Facts) -> list[Terms]:
     catalogue = {entry.name: entry for entry in list_sets() if entry.access != "own"}
     terms = []
     for source, photos in sorted(training["sources"].items()):
-        entry = catalogue.get(_CATALOGUED.get(source, source))
+        entry = catalogue.get(source)
         named = ", ".join(training.get("licences", {}).get(source, []))
         licence = named or (entry.licence if entry else "") or facts.licences.get(source, "")
         conditions = "ask whoever holds the photographs"

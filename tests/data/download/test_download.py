@@ -19,7 +19,9 @@ import pytest
 from calcinosis.cli.main import app
 from calcinosis.common.errors import DataError
 from calcinosis.data.download import remote_files as plans
-from calcinosis.data.download.fetch import FetchPolicy, PermanentError, is_public, place_below
+from calcinosis.data.download.addresses import is_public
+from calcinosis.data.download.errors import PermanentError
+from calcinosis.data.download.fetch import FetchPolicy, path_below
 from calcinosis.data.download.remote_files import FileList, RemoteFile
 from calcinosis.data.download.run import JOURNAL, Summary, download
 from calcinosis.data.manifest import read_manifest
@@ -39,7 +41,7 @@ QUICK = FetchPolicy(
     longest_retry_after=5,
     timeout=10,
     deadline=20,
-    most_bytes=200_000,
+    max_bytes=200_000,
 )
 IMPATIENT = replace(QUICK, timeout=0.3, deadline=0.4)
 Fetch = Callable[..., Summary]
@@ -72,7 +74,7 @@ def fetch(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Fetch:
     def run(items: list[RemoteFile], *, robots: bool = False, **options: object) -> Summary:
         plan = FileList((), lambda *_: iter(items), robots=robots, usual_bytes=1000)
         monkeypatch.setattr("calcinosis.data.download.run.sources_for", lambda *_, **__: plan)
-        settings = {"manners": QUICK, "allowed": HERE, "show_progress": False, **options}
+        settings = {"policy": QUICK, "allowed": HERE, **options}
         return download("fitzpatrick17k", tmp_path / "set", **settings)
 
     return run
@@ -227,19 +229,19 @@ def test_what_may_pass_is_tried_again_and_then_left_for_another_day(
     server: Server, fetch: Fetch, path: str, code: str
 ) -> None:
     items = [item(server, path)]
-    manners = IMPATIENT if code == "timeout" else QUICK
-    summary = fetch(items, manners=manners)
+    policy = IMPATIENT if code == "timeout" else QUICK
+    summary = fetch(items, policy=policy)
     assert only_loss(summary)[:2] == ("failed", code)
     assert server.asked[f"/{path}"] == QUICK.attempts
     assert files_of(summary.folder) == set()
-    fetch(items, manners=replace(manners, attempts=1))
+    fetch(items, policy=replace(policy, attempts=1))
     assert server.asked[f"/{path}"] == QUICK.attempts + 1
 
 
 def test_a_picture_of_too_many_pixels_is_not_decoded(
     server: Server, fetch: Fetch, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("calcinosis.data.download.fetch.MOST_PIXELS", 24 * 16 - 1)
+    monkeypatch.setattr("calcinosis.data.download.fetch.MAX_PIXELS", 24 * 16 - 1)
     status, code, detail = only_loss(fetch([item(server, "photo/1.jpg")]))
     assert (status, code) == ("dead", "not_a_photo")
     assert "24 by 16" in detail
@@ -329,7 +331,7 @@ def test_a_link_out_of_the_folder_is_not_written_through(tmp_path: Path) -> None
     outside.mkdir()
     (root / "images").symlink_to(outside)
     with pytest.raises(PermanentError, match="refused_name"):
-        place_below(root, "images/x.jpg")
+        path_below(root, "images/x.jpg")
 
 
 @pytest.mark.parametrize(
@@ -401,8 +403,8 @@ def test_a_site_without_robots_may_be_fetched(server: Server, fetch: Fetch) -> N
 def test_a_site_s_wish_for_time_between_requests_is_kept(server: Server, fetch: Fetch) -> None:
     server.robots = "User-agent: *\nCrawl-delay: 1\n"
     before = time.monotonic()
-    manners = replace(QUICK, longest_wait=1.0)
-    fetch([item(server, f"photo/{n}.jpg") for n in range(2)], robots=True, manners=manners)
+    policy = replace(QUICK, longest_wait=1.0)
+    fetch([item(server, f"photo/{n}.jpg") for n in range(2)], robots=True, policy=policy)
     assert time.monotonic() - before >= 1
 
 
@@ -452,10 +454,9 @@ _CHILD = """
     items = [RemoteFile(f"{root}/photo/{n}.jpg", f"images/{n}.jpg") for n in range(count)]
     plan = FileList((), lambda *_: iter(items), robots=False, usual_bytes=1000)
     run.sources_for = lambda *_, **__: plan
-    manners = FetchPolicy(connections=3, first_wait=0.01, timeout=5)
+    policy = FetchPolicy(connections=3, first_wait=0.01, timeout=5)
     run.download(
-        "fitzpatrick17k", folder, manners=manners, allowed=frozenset({"127.0.0.1"}),
-        show_progress=False,
+        "fitzpatrick17k", folder, policy=policy, allowed=frozenset({"127.0.0.1"}),
     )
 """
 
@@ -543,7 +544,7 @@ def test_fitzpatrick17k_photos_are_checked_against_their_md5(
         f"{'0' * 32},3,milia,,{server.root}/miliaria/2.jpg\n"
         f"{'1' * 32},3,lichen simplex,,\n"
     )
-    summary = download("fitzpatrick17k", tmp_path, manners=QUICK, allowed=HERE, show_progress=False)
+    summary = download("fitzpatrick17k", tmp_path, policy=QUICK, allowed=HERE)
     assert summary.done == 1
     assert summary.reasons() == {"not_found": 1, "no_link": 1}
     assert (tmp_path / f"images/{good}.jpg").is_file()
@@ -553,7 +554,7 @@ def test_fitzpatrick17k_photos_are_checked_against_their_md5(
 @pytest.fixture
 def calcinosis(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Result]:
     """The command line, which may ask this machine and does so quickly."""
-    here = partial(download, manners=QUICK, allowed=HERE, show_progress=False)
+    here = partial(download, policy=QUICK, allowed=HERE)
     monkeypatch.setattr("calcinosis.data.download.run.download", here)
     return lambda *arguments: CliRunner().invoke(app, [str(part) for part in arguments])
 
@@ -631,7 +632,7 @@ def test_scin_comes_from_its_bucket(
     (tmp_path / "scin_labels.csv").write_text(
         "case_id,weighted_skin_condition_label\n17,\"{'Milia': 1.0}\"\n"
     )
-    summary = download("scin", tmp_path, manners=QUICK, allowed=HERE, show_progress=False)
+    summary = download("scin", tmp_path, policy=QUICK, allowed=HERE)
     assert summary.done == 2
     assert (tmp_path / "images/4.jpg").read_bytes() == photo(4)
     assert (tmp_path / "licenses/SCIN Data Use License.txt").is_file()
@@ -665,9 +666,8 @@ def test_isic_is_walked_page_by_page_and_builds(
         "isic",
         tmp_path,
         search="diagnosis_3:Milium",
-        manners=QUICK,
+        policy=QUICK,
         allowed=HERE,
-        show_progress=False,
     )
     assert summary.done == 4
 
@@ -686,7 +686,7 @@ def test_an_answer_that_is_not_as_documented_is_one_clear_error(
     monkeypatch.setattr(plans, "ISIC_SEARCH", "x")
     server.pages = {"/json/search?query=x&limit=100": b'{"results": [{"isic_id": 1}]}'}
     with pytest.raises(DataError, match="isic-cli") as caught:
-        download("isic", tmp_path, manners=QUICK, allowed=HERE, show_progress=False)
+        download("isic", tmp_path, policy=QUICK, allowed=HERE)
     assert caught.value.code == "unexpected_answer"
 
 

@@ -1,6 +1,7 @@
 """Each set's own files become the rows that a researcher expects: label, group, skin tone, licence."""
 
 import csv
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -219,7 +220,7 @@ def test_dermnet_s_picture_under_two_conditions_is_one_group(tmp_path: Path, dra
         "Milium/7.jpg",
         "Gout/7.jpg",
     )
-    rows = build("dermnet", tmp_path).rows
+    rows = build("dermnet_nz", tmp_path).rows
     groups = {row.source_label: row.group for row in rows}
     assert groups["Calcinosis cutis"] == groups["Systemic sclerosis"]
     assert groups["Milium"] != groups["Gout"]
@@ -230,6 +231,7 @@ def test_dermnet_s_picture_under_two_conditions_is_one_group(tmp_path: Path, dra
         "Gout": "gouty_tophus",
     }
     assert {row.licence for row in rows} == {"CC BY-NC-ND 3.0 NZ"}
+    assert build("dermnet", tmp_path).rows == rows  # the set's earlier name
 
 
 def test_sd198_is_read_with_or_without_its_outer_folder(tmp_path: Path, draw: Draw) -> None:
@@ -264,7 +266,70 @@ def test_circles_of_links_and_links_to_elsewhere_do_no_harm(tmp_path: Path, draw
     (root / "milium/itself.jpg").symlink_to(root / "milium/itself.jpg")
     (root / "milium/outside.jpg").symlink_to(tmp_path / "elsewhere/b.jpg")
     (root / "milium/inside.jpg").symlink_to(root / "milium/a.jpg")
-    assert PhotoIndex(root).files == ["milium/a.jpg", "milium/inside.jpg"]
+    photos = PhotoIndex(root)
+    assert photos.files == ["milium/a.jpg", "milium/inside.jpg"]
+    assert [file for file, _ in photos.unread] == ["milium/itself.jpg", "milium/outside.jpg"]
+
+
+def test_every_file_of_an_own_folder_is_listed_or_counted_with_a_reason(
+    tmp_path: Path, draw: Draw
+) -> None:
+    draw("milium/a.jpg", "milium/@eaDir/thumb.jpg", ".trash/b.jpg")
+    jpeg = (tmp_path / "milium/a.jpg").read_bytes()
+    read = ("p.HEIC", "p.heif", "p.jfif", "p.JPE", "p.mpo", "really a photo.avif", "scan")
+    unread = {"p.bmp": b"BM", "p.tif": b"II*\0", "p.avif": b"\0\0\0\x1cftypavif", "p.CR2": b"II*\0"}
+    for name in read:
+        (tmp_path / "milium" / name).write_bytes(jpeg)
+    for name, content in unread.items():
+        (tmp_path / "milium" / name).write_bytes(content)
+    odd = {" lead.jpg": "space", "back\\slash.jpg": "backslash"}
+    for name in odd:
+        (tmp_path / name).write_bytes(jpeg)
+    for name in (".DS_Store", "Thumbs.db", "notes.txt"):
+        (tmp_path / "milium" / name).write_bytes(b"x")
+    result = build("own", tmp_path)
+    assert {Path(row.file).name for row in result.rows} == {"a.jpg", *read}
+    reasons = {photo.file: photo.reason for photo in result.dropped}
+    assert {Path(file).name for file in reasons} == {*unread, *odd}
+    for name, said in {"milium/p.avif": "AVIF", "milium/p.tif": "TIFF", **odd}.items():
+        assert said in reasons[name]
+    (note,) = (note for note in result.notes if "are no photos" in note)
+    for said in ("5 files", "@eaDir 1", ".trash 1", "(.txt) 1", "system's own 2"):
+        assert said in note
+    assert any("calcinosis[heic]" in note for note in result.notes)
+
+
+def test_a_name_that_is_not_utf8_is_listed_in_letters_that_are(tmp_path: Path, draw: Draw) -> None:
+    draw("other/a.jpg")
+    try:
+        shutil.copy(
+            tmp_path / "other/a.jpg", os.fsdecode(os.fsencode(tmp_path) + b"/other/p\xf3.jpg")
+        )
+    except OSError:
+        pytest.skip("this disk takes UTF-8 names only")
+    result = build("own", tmp_path)
+    assert [row.file for row in result.rows] == ["other/a.jpg"]
+    write_build(result, tmp_path / "own.csv")
+    assert "other/p\\xf3.jpg" in (tmp_path / "own.dropped.csv").read_text(encoding="utf-8")
+
+
+def test_a_folder_named_after_a_label_is_that_label(tmp_path: Path, draw: Draw) -> None:
+    draw(*(f"{name}/1.jpg" for name in ("Melanoma", "psoriasis", "Grade-2", "milia", "wart")))
+    labels = ("melanoma", "psoriasis", "grade_1", "grade_2", "milium", "other")
+    rows = build("own", tmp_path, labels=labels).rows
+    assert {row.source_label: (row.label, row.kind) for row in rows} == {
+        "Melanoma": ("melanoma", "target"),
+        "psoriasis": ("psoriasis", "target"),
+        "Grade-2": ("grade_2", "target"),
+        "milia": ("milium", "target"),  # as this project's own table reads the name
+        "wart": ("other", "distant"),
+    }
+    write_build(build("own", tmp_path, labels=labels), tmp_path / "own.csv")
+    assert len(read_manifest(tmp_path / "own.csv", labels=labels)) == 5
+    without_other = build("own", tmp_path, labels=labels[:-1])
+    assert [photo.source_label for photo in without_other.dropped] == ["wart"]
+    with pytest.raises(DataError, match="set own"):
+        build("sd198", tmp_path, labels=labels)
 
 
 # ---- what every adapter promises --------------------------------------------------------------

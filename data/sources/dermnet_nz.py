@@ -22,5 +22,7 @@ def build(root: Path) -> BuildResult:
     Raises:
         DataError: when the root is no folder.
     """
-    candidates = by_last_folder(PhotoIndex(root), licence=LICENCE)
-    return curate(candidates, "dermnet", notes=_NOTES)
+    photos = PhotoIndex(root)
+    return curate(
+        by_last_folder(photos, licence=LICENCE), "dermnet_nz", notes=_NOTES, photos=photos
+    )
