@@ -11,12 +11,12 @@ from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.common.files import atomic_write
+from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import (
     format_estimate,
-    join,
     plain_name,
     plain_tone,
     render,
@@ -133,7 +133,7 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
         "terms": terms,
         "conditions": labels[:-1],
         "non_commercial": is_non_commercial(meta["licence"]),
-        "coverage": _coverage(meta),
+        "coverage": _coverage(meta, metrics),
         "counts": [
             [plain_name(label), training["photos"][label], training["groups"][label]]
             for label in labels
@@ -169,16 +169,22 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
     }
 
 
-def _coverage(meta: Meta) -> str:
-    """The share of photos whose set is meant to hold their label, per label where that differs."""
-    coverage = meta["conformal"]["coverage"]
-    if isinstance(coverage, float):
-        return f"{coverage:.0%} of the photos of each label"
-    shares = coverage.values() if isinstance(coverage, dict) else coverage
-    named = zip(meta["labels"], shares, strict=True)
-    return join(
-        [f"{100 * share:.4g} % of the photos of {plain_name(label)}" for label, share in named]
-    )
+def _coverage(meta: Meta, metrics: Metrics) -> list[list[Any]]:
+    """A row per label: the coverage aimed at, what its patients can promise, and the one measured."""
+    conformal = Conformal.model_validate(meta["conformal"])
+    patients = conformal.patients or ("not counted",) * len(meta["labels"])
+    return [
+        [
+            plain_name(label),
+            f"{100 * aim:.4g} %",
+            count,
+            "–" if low is None else f"{low:.1%}",
+            format_estimate(find_figure(metrics, f"conformal.coverage.{label}"), percent=True),
+        ]
+        for label, aim, count, low in zip(
+            meta["labels"], conformal.coverage, patients, conformal.lower_bounds, strict=True
+        )
+    ]
 
 
 def _external(metrics: Metrics) -> Iterator[list[Any]]:
