@@ -13,6 +13,7 @@ from typing import Any, Final
 from calcinosis.common.files import atomic_write
 from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.metrics.compute import find_figure
+from calcinosis.training.report.applied_card import applied_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import (
@@ -29,6 +30,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 Meta = dict[str, Any]
 Metrics = dict[str, Any]
 
+APPLIED_CARD: Final = "applied_model_card.xml"
 EXTERNAL: Final = (
     "suggestive.false_rate",
     "suggestive.false_rate_malignant",
@@ -50,7 +52,7 @@ _HUB_METRICS: Final = {
 
 
 def write_card(checkpoint: Path) -> None:
-    """Write the card of a checkpoint as `README.md`, and the weights' terms as `LICENSE`, beside it.
+    """Write the card of a checkpoint beside it: `README.md`, `LICENSE` and the applied model card as XML.
 
     Args:
         checkpoint: the folder with `config.json`, `metrics.json` and, where its makers filled one in,
@@ -69,12 +71,14 @@ def write_card(checkpoint: Path) -> None:
     )
     facts = read_facts(checkpoint / FILE)
     terms = source_terms(meta["training"], facts)
-    body = render("card/card.md", **_context(meta, metrics, facts, terms))
+    context = _context(meta, metrics, facts, terms)
+    body = render("card/card.md", **context)
     text = re.sub(r"\n{3,}", "\n\n", body)
     card = ModelCard(f"---\n{_front_matter(meta, metrics).to_yaml()}\n---\n\n{text}")
     atomic_write(
         checkpoint / "LICENSE", render("card/licence.txt", meta=meta, terms=terms).encode()
     )
+    atomic_write(checkpoint / APPLIED_CARD, applied_card(context).encode())
     atomic_write(checkpoint / "README.md", str(card).encode())
 
 

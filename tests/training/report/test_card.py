@@ -100,7 +100,7 @@ def test_the_licence_lies_beside_it_with_each_sources_terms(card, tmp_path):
     assert "dermnet_nz: CC BY-NC-ND 3.0 NZ" in text
     assert 'Attribution: "DermNet' in text
     written = {path.name for path in tmp_path.iterdir()} - {"config.json", "metrics.json"}
-    assert written == {"LICENSE", "README.md"}
+    assert written == {"LICENSE", "README.md", "applied_model_card.xml"}
 
 
 def test_clear_derm_is_answered_item_by_item(card):
