@@ -1,8 +1,6 @@
 """Which packages an extra of pyproject.toml brings, so that a command can say which one it needs."""
 
-from collections.abc import Callable
-from functools import wraps
-from typing import Any, Final
+from typing import Final
 
 _DATA: Final = frozenset(
     {
@@ -19,23 +17,23 @@ _DATA: Final = frozenset(
     }
 )
 _EXPORT: Final = frozenset({"onnx", "onnxscript", "timm", "torch", "torchvision"})
+_TRAIN: Final = _DATA | _EXPORT | {"accelerate", "matplotlib"}
 
 MODULES: Final = {
     "demo": frozenset({"gradio", "starlette"}),
     "data": _DATA,
     "export": _EXPORT,
-    "train": _DATA | _EXPORT | {"accelerate", "matplotlib"},
+    "train": _TRAIN,
     "scale": frozenset({"pyarrow", "ray"}),
     "heic": frozenset({"pillow_heif"}),
-    "bench": _DATA
-    | _EXPORT
-    | {"accelerate", "fastai", "matplotlib", "openvino", "psutil", "skimage", "transformers"},
+    "bench": _TRAIN | {"fastai", "openvino", "psutil", "skimage", "transformers"},
 }
 """The modules that each extra makes importable, those of the extras within it included."""
 
 
-class MissingExtraError(Exception):
-    """A command that needs a package which only an extra installs; the text says which extra."""
+def missing_extra(command: str, extra: str) -> str:
+    """What a command says whose extra is not installed."""
+    return f"calcinosis {command} needs the extra {extra}: pip install 'calcinosis[{extra}]'"
 
 
 def extra_of(module: str, expected: str) -> str | None:
@@ -43,30 +41,3 @@ def extra_of(module: str, expected: str) -> str | None:
     package = module.partition(".")[0]
     holding = [extra for extra, modules in MODULES.items() if package in modules]
     return expected if expected in holding else next(iter(holding), None)
-
-
-def needs_extra(extra: str, command: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Let a command say in one line which extra it lacks.
-
-    Args:
-        extra: what the command needs beside the base.
-        command: its name, as a user types it.
-    """
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        @wraps(function)
-        def guarded(*args: Any, **kwargs: Any) -> None:
-            try:
-                function(*args, **kwargs)
-            except ModuleNotFoundError as error:
-                missing = extra_of(error.name or "", extra)
-                if missing is None:
-                    raise
-                raise MissingExtraError(
-                    f"calcinosis {command} needs the extra {missing}: "
-                    f"pip install 'calcinosis[{missing}]'"
-                ) from error
-
-        return guarded
-
-    return decorate

@@ -1,0 +1,93 @@
+"""How a command ends: a user's mistake in one line, an interruption and a closed pipe quietly."""
+
+import json
+import logging
+import os
+import sys
+from collections.abc import Callable
+from functools import wraps
+from typing import Any, Final
+
+import typer
+from calcinosis.cli.extras import extra_of, missing_extra
+from rich.console import Console
+from rich.markup import escape
+
+console: Final = Console(stderr=True)
+log: Final = logging.getLogger("calcinosis.cli")
+
+_INTERRUPTED: Final = 130
+_PIPE_CLOSED: Final = 141
+
+
+def handle_errors(command: str, extra: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Let a command end in one line and the exit code 1 where its user can mend what went wrong.
+
+    Args:
+        command: its name, as a user types it.
+        extra: what of the package's extras it needs beside the base.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        @wraps(function)
+        def guarded(*args: Any, **kwargs: Any) -> None:
+            from calcinosis.common.errors import CalcinosisError
+
+            try:
+                function(*args, **kwargs)
+            except ModuleNotFoundError as error:
+                missing = extra_of(error.name or "", extra)
+                if missing is None:
+                    raise
+                print_error(missing_extra(command, missing))
+                raise typer.Exit(1) from None
+            except CalcinosisError as error:
+                print_error(str(error), "calcinosis")
+                raise typer.Exit(1) from None
+            except BrokenPipeError:
+                close_pipe()
+            except OSError as error:
+                what = f"{error.filename}: {error.strerror}" if error.filename else str(error)
+                print_error(what, "calcinosis")
+                raise typer.Exit(1) from None
+            except KeyboardInterrupt:
+                print_error("stopped; what was finished is kept", "calcinosis")
+                raise typer.Exit(_INTERRUPTED) from None
+
+        return guarded
+
+    return decorate
+
+
+def print_error(message: str, about: str = "") -> None:
+    """Say what went wrong, in one line; brackets in it are text and no markup."""
+    start = f"[red]{escape(about)}:[/red] " if about else ""
+    console.print(start + escape(message), highlight=False, soft_wrap=True)
+
+
+def print_note(line: str) -> None:
+    """Say how a command goes on, on the error stream; of several processes, one speaks."""
+    log.info("%s", line)
+
+
+def print_line(line: str) -> None:
+    """Print a line at once, with escapes for what the console cannot write."""
+    encoding = sys.stdout.encoding or "utf-8"
+    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+
+
+def print_json(content: dict[str, Any]) -> None:
+    """Print an object as one line; what the console cannot write is escaped as JSON does it."""
+    line = json.dumps(content, ensure_ascii=False)
+    try:
+        line.encode(sys.stdout.encoding or "utf-8")
+    except UnicodeEncodeError:
+        line = json.dumps(content)
+    print(line, flush=True)
+
+
+def close_pipe() -> None:
+    """End without a word: who read the output, as `head` does, has enough."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())  # for what Python would still write at its end
+    raise typer.Exit(_PIPE_CLOSED) from None

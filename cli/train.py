@@ -1,0 +1,162 @@
+"""`calcinosis crossval`, `train` and `evaluate`: a model is made and measured."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from calcinosis.cli.errors import handle_errors, print_line, print_note
+from calcinosis.cli.options import (
+    CacheOption,
+    CheckpointOption,
+    ConfigOption,
+    DeviceOption,
+    LearningCurveOption,
+    LeaveSourceOutOption,
+    ManifestOption,
+    OutFolder,
+    PrecisionOption,
+    ResumeOption,
+    RootOption,
+    WatermarkOption,
+    checked_rows,
+    reproduce_command,
+)
+
+
+@handle_errors("train", "train")
+def train(
+    context: typer.Context,
+    manifest: ManifestOption,
+    root: RootOption,
+    config: ConfigOption,
+    out: OutFolder,
+    resume: ResumeOption = False,
+    cache: CacheOption = None,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
+    watermark: WatermarkOption = True,
+    leave_source_out: LeaveSourceOutOption = False,
+    learning_curve: LearningCurveOption = False,
+    foreign: Annotated[
+        bool,
+        typer.Option("--foreign", help="Evaluate conditions it never learnt, and no photos, too."),
+    ] = False,
+    off_topic: Annotated[
+        Path | None,
+        typer.Option(help="With --foreign: CSV of file and reason of more that is no photo."),
+    ] = None,
+) -> None:
+    """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
+    from calcinosis.training.fit.device import Device
+    from calcinosis.training.recipe import load_recipe
+    from calcinosis.training.train import train as run
+
+    recipe, hardware = load_recipe(config), Device(device, precision)
+    rows = checked_rows(manifest, root, recipe.labels)
+    run(
+        rows,
+        root,
+        recipe,
+        out,
+        cache=cache or out / "cache",
+        resume=resume,
+        report=print_note,
+        command=reproduce_command(context, hardware.processes),
+        hardware=hardware,
+        watermark=watermark,
+        leave_source_out=leave_source_out,
+        learning_curve=learning_curve,
+        foreign=foreign,
+        off_topic=off_topic,
+    )
+    print_note(f"checkpoint, card and figures are in {out}")
+    if hardware.writes:
+        _write_graph(out)
+
+
+def _write_graph(checkpoint: Path) -> None:
+    """Let a new checkpoint answer without PyTorch; without its graph it answers as well, but later."""
+    from calcinosis.common.errors import CheckpointError
+    from calcinosis.model.export import write_graph
+
+    try:
+        write_graph(checkpoint)
+    except CheckpointError as error:
+        print_note(f"without a graph, PyTorch will answer: {error}")
+
+
+@handle_errors("crossval", "train")
+def crossval(
+    manifest: ManifestOption,
+    root: RootOption,
+    config: ConfigOption,
+    out: OutFolder,
+    resume: ResumeOption = False,
+    cache: CacheOption = None,
+    device: DeviceOption = "cpu",
+    precision: PrecisionOption = "auto",
+    watermark: WatermarkOption = True,
+    leave_source_out: LeaveSourceOutOption = False,
+    learning_curve: LearningCurveOption = False,
+) -> None:
+    """Cross-validate a recipe: every photo is predicted by a network that saw none of its group."""
+    from calcinosis.training.crossval import cross_validate
+    from calcinosis.training.fit.device import Device
+    from calcinosis.training.recipe import load_recipe
+
+    recipe, hardware = load_recipe(config), Device(device, precision)
+    rows = checked_rows(manifest, root, recipe.labels)
+    _, _, metrics = cross_validate(
+        rows,
+        root,
+        recipe,
+        out,
+        cache=cache or out / "cache",
+        resume=resume,
+        report=print_note,
+        hardware=hardware,
+        watermark=watermark,
+        leave_source_out=leave_source_out,
+        learning_curve=learning_curve,
+    )
+    if hardware.writes:
+        _print_metrics(metrics)
+
+
+@handle_errors("evaluate", "train")
+def evaluate(
+    manifest: ManifestOption,
+    root: RootOption,
+    out: OutFolder,
+    checkpoint: CheckpointOption = None,
+) -> None:
+    """Measure a checkpoint on photographs that it did not learn from."""
+    from calcinosis.model.config import SHIPPED, load_config
+    from calcinosis.training.evaluate.run import evaluate as run
+
+    folder = checkpoint or SHIPPED
+    rows = checked_rows(manifest, root, load_config(folder).labels)
+    metrics = run(rows, root, folder, out)
+    print_note(
+        f"asked about {len(rows):,} photos, {metrics['n']:,} answered; the report is in {out}"
+    )
+    _print_metrics(metrics)
+
+
+def _print_metrics(metrics: dict[str, Any]) -> None:
+    """Print the figures of the whole table; those of its subgroups are in metrics.json."""
+    subgroups = [name for name in metrics if name.startswith(("by_", "leave_"))]
+    for name, figure in _estimates({k: v for k, v in metrics.items() if k not in subgroups}):
+        shown = "not measured" if figure["value"] is None else f"{figure['value']:.3f}"
+        known = figure["low"] is not None
+        interval = f"{figure['low']:.3f} to {figure['high']:.3f}" if known else ""
+        print_line(f"{name:42} {shown:>12}   {interval:16} n = {figure['n']}")
+
+
+def _estimates(metrics: dict[str, Any], above: str = "") -> Iterator[tuple[str, dict[str, Any]]]:
+    for name, value in metrics.items():
+        if isinstance(value, dict) and "value" in value:
+            yield above + name, value
+        elif isinstance(value, dict) and not name.startswith("by_"):
+            yield from _estimates(value, f"{above}{name}.")
