@@ -49,7 +49,8 @@ def test_bad_files_are_named_and_the_others_are_still_read(
     (tmp_path / "empty.jpg").touch()
     (tmp_path / "cut.png").write_bytes(encode(draw("other"))[:400])
     (tmp_path / "moving.gif").write_bytes(encode(draw("other"), "GIF"))
-    names = ["text.jpg", "empty.jpg", "cut.png", "moving.gif", "absent.jpg", "."]
+    (tmp_path / "bare").mkdir()
+    names = ["text.jpg", "empty.jpg", "cut.png", "moving.gif", "absent.jpg", "bare"]
     code, out, _ = run(
         "predict",
         *[tmp_path / name for name in names],
@@ -128,6 +129,9 @@ def test_a_context_is_a_prior_by_name(tmp_path: Path, tiny_checkpoint: Path) -> 
         ("predict",),
         ("predict", "a.jpg", "b.jpg", "--heatmap", "h.png"),
         ("demo", "--photos", "photos"),
+        ("predict", "a.jpg", "--heatmap", "h.bmp"),
+        ("predict", "a.jpg", "--language", "tlh"),
+        ("predict", "a.jpg", "--format", "yaml"),
         ("no-such-command",),
     ],
 )

@@ -1,0 +1,182 @@
+"""What `calcinosis predict` prints, and where: tables, CSV, folders, heat maps, strange names, closed pipes."""
+
+import csv
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from calcinosis.model.labels import LABELS
+from PIL import Image
+
+from tests.cli.test_cli import run
+from tests.drawings import draw, encode
+
+ROOT = Path(__file__).parents[2]
+
+
+def start(*arguments: object, cwd: Path, **environment: str) -> subprocess.Popen[bytes]:
+    """`calcinosis` in a process of its own, whose output is bytes."""
+    return subprocess.Popen(  # noqa: S603 (our own command, on drawn pictures)
+        [sys.executable, "-m", "calcinosis", *(os.fspath(part) for part in arguments)],  # type: ignore[call-overload]
+        cwd=cwd,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUTF8": "0", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """A folder with a photo of each label, one of them deeper, and what is no photo."""
+    folder = tmp_path / "photos"
+    (folder / "deeper").mkdir(parents=True)
+    for label in LABELS:
+        draw(label).save(folder / ("deeper" if label == "other" else "") / f"{label}.png")
+    (folder / "notes.txt").write_text("no photo")
+    (folder / ".hidden.png").write_text("no photo")
+    (folder / "@eaDir").mkdir()
+    (folder / "@eaDir" / "thumb.jpg").write_text("no photo")
+    return folder
+
+
+def test_several_photos_are_a_line_each_and_a_summary(photos: Path, tiny_checkpoint: Path) -> None:
+    code, out, err = run("predict", photos, photos / "gone.png", "--checkpoint", tiny_checkpoint)
+    header, *lines, _, summary, advice = out.splitlines()
+    assert code == 1
+    assert header.split()[0] == "outcome"
+    assert len(lines) == len(LABELS)
+    for label in LABELS:
+        (line,) = (line for line in lines if line.endswith(f"{label}.png"))
+        assert f"{label} " in line
+        assert "%" in line
+    assert summary.startswith("5 photos: ")
+    assert "1 could not be read" in summary
+    assert "Only a clinician" in advice
+    assert "1 of .txt" in err
+    assert "gone.png" in err
+
+
+def test_a_folder_is_all_photos_below_it(photos: Path, tiny_checkpoint: Path) -> None:
+    code, out, err = run("predict", photos, "--json", "--checkpoint", tiny_checkpoint)
+    files = [Path(json.loads(line)["file"]) for line in out.splitlines()]
+    assert code == 0
+    assert sorted(file.stem for file in files) == sorted(LABELS)
+    assert files == sorted(files)
+    assert "passed over" in err
+
+
+def test_csv_has_a_row_for_every_photo(photos: Path, tiny_checkpoint: Path) -> None:
+    (photos / "cut, off.png").write_bytes(encode(draw("other"))[:400])
+    given = (photos, "--checkpoint", tiny_checkpoint)
+    code, out, _ = run("predict", *given, "--format", "csv")
+    rows = {Path(row["file"]).name: row for row in csv.DictReader(io.StringIO(out))}
+    assert code == 1
+    assert rows.pop("cut, off.png")["error"] == "damaged"
+    found = [
+        json.loads(line) for line in run("predict", *given, "--format", "json")[1].splitlines()
+    ]
+    for finding in (finding for finding in found if "outcome" in finding):
+        row = rows.pop(Path(finding["file"]).name)
+        assert row["outcome"] == finding["outcome"]
+        assert row["prediction_set"].split("|") == finding["prediction_set"]
+        assert {label: float(row[f"p_{label}"]) for label in LABELS} == finding["probabilities"]
+        assert row["error"] == ""
+    assert not rows
+
+
+def test_a_finding_in_spanish(photos: Path, tiny_checkpoint: Path) -> None:
+    given = ("predict", photos / "milium.png", "--checkpoint", tiny_checkpoint, "--json")
+    spanish = json.loads(run(*given, "--language", "es")[1])
+    english = json.loads(run(*given)[1])
+    assert spanish["advice"] != english["advice"]
+    assert spanish["probabilities"] == english["probabilities"]
+
+
+@pytest.mark.parametrize(
+    ("name", "form"), [("h.png", "PNG"), ("h.JPG", "JPEG"), ("h.webp", "WEBP")]
+)
+def test_a_heat_map_is_what_its_name_says(
+    name: str, form: str, photos: Path, tiny_checkpoint: Path
+) -> None:
+    out = photos / name
+    photo = photos / "milium.png"
+    assert run("predict", photo, "--checkpoint", tiny_checkpoint, "--heatmap", out)[0] == 0
+    with Image.open(out) as picture:
+        assert picture.format == form
+
+
+def test_a_heat_map_that_there_is_not_is_said_not_to_be_written(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    photo, out = tmp_path / "dot.png", tmp_path / "heat.png"
+    Image.new("RGB", (1, 1)).save(photo)
+    code, _, err = run("predict", photo, "--checkpoint", tiny_checkpoint, "--heatmap", out)
+    assert code == 0
+    assert "heat.png was not written" in err
+    assert not out.exists()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_names_that_no_console_can_print_lose_no_photo(
+    form: str, tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    names: list[Any] = [b"a.png", b"b\xf3.png", "c 😀 é.png".encode(), b"d\xf3.png", b"e.png"]
+    for name in names:
+        (tmp_path / os.fsdecode(name)).write_bytes(encode(draw("milium")))
+    (tmp_path / os.fsdecode(names[3])).write_bytes(b"no picture")
+    given = ("predict", *names, "--format", form, "--checkpoint", tiny_checkpoint)
+    for encoding in ("utf-8", "cp1252", "ascii"):
+        out, err = start(*given, cwd=tmp_path, PYTHONIOENCODING=encoding).communicate()
+        said = out.decode(encoding)
+        assert b"Traceback" not in err
+        if form == "json":
+            files = [os.fsencode(json.loads(line)["file"]) for line in said.splitlines()]
+            assert files == names
+        elif form == "csv":
+            assert len(list(csv.DictReader(io.StringIO(said)))) == len(names)
+        else:
+            assert "5 photos" in said
+            assert "1 could not be read" in said
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no head")
+def test_a_reader_that_has_enough_ends_it_quietly(tmp_path: Path, tiny_checkpoint: Path) -> None:
+    for number in range(40):
+        draw("milium").save(tmp_path / f"{number}.png")
+    process = start("predict", ".", "--json", "--checkpoint", tiny_checkpoint, cwd=tmp_path)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    assert json.loads(process.stdout.readline())
+    process.stdout.close()
+    assert process.stderr.read() == b""
+    assert process.wait(60) == 141
+
+
+@pytest.mark.parametrize("flag", ["-h", "--help"])
+def test_both_flags_for_help_work_everywhere(flag: str) -> None:
+    for words in ((), ("predict",), ("data",), ("data", "list")):
+        code, out, _ = run(*words, flag)
+        assert (code, "Usage:" in out) == (0, True)
+
+
+def test_the_version_and_the_completion() -> None:
+    code, out, _ = run("--version")
+    assert (code, len(out.split(".")) > 2 or "not installed" in out) == (0, True)
+    assert "--install-completion" in run("--help")[1]
+
+
+def test_a_port_that_is_taken_names_the_option(tiny_checkpoint: Path) -> None:
+    import socket
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        code, _, err = run("demo", "--port", port, "--checkpoint", tiny_checkpoint)
+    assert code == 1
+    assert f"port {port}" in err
+    assert "--port" in err
