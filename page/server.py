@@ -8,9 +8,11 @@ import importlib
 import logging
 import os
 import shutil
+import signal
 import socket
 import sys
 import tempfile
+import threading
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -219,6 +221,9 @@ def serve(
     Raises:
         CheckpointError: if the checkpoint cannot be loaded; there is never a page without one.
     """
+    if threading.current_thread() is threading.main_thread():
+        # As process 1 of a container it would not end on this signal otherwise.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     # Each of the photos read at the same time has a core of its own.
     reader = Predictor(checkpoint, threads=1)
     _make_private_folder()

@@ -4,6 +4,8 @@ import csv
 import io
 import json
 import os
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -180,3 +182,26 @@ def test_a_port_that_is_taken_names_the_option(tiny_checkpoint: Path) -> None:
     assert code == 1
     assert f"port {port}" in err
     assert "--port" in err
+
+
+@pytest.mark.slow
+def test_as_process_one_of_a_container_the_demo_ends_when_told_to(
+    tmp_path: Path, tiny_checkpoint: Path
+) -> None:
+    unshare = shutil.which("unshare")
+    alone = [unshare or "", "--fork", "--pid", "--mount-proc", "--kill-child"]
+    if not unshare or subprocess.run([*alone, "true"], check=False, capture_output=True).returncode:  # noqa: S603
+        pytest.skip("no process can be made the first of its own here")
+    demo = [sys.executable, "-u", "-m", "calcinosis", "demo", "--port", "0"]
+    process = subprocess.Popen(  # noqa: S603 (our own command)
+        [*alone, *demo, "--checkpoint", str(tiny_checkpoint)],
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert process.stdout is not None
+        assert "The demo is at" in process.stdout.readline()
+        children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+        os.kill(int(children[0]), signal.SIGTERM)
+        assert process.wait(30) is not None
+    finally:
+        process.kill()
