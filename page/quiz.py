@@ -9,6 +9,7 @@ from calcinosis.common.errors import PhotoError
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import sections as views
+from calcinosis.page.render import as_picture
 from calcinosis.page.words import words
 from PIL import Image
 
@@ -73,7 +74,7 @@ class Quiz:
 
     def _shown(self, photo: Image.Image, index: int, language: str, **answer: Any) -> str:
         labels = self.reader.config.labels
-        picture = views.picture(photo)
+        picture = as_picture(photo)
         return views.quiz(language, photo=picture, index=index, labels=labels, **answer)
 
     def _photo(self, index: int) -> Image.Image | None:

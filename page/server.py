@@ -32,6 +32,8 @@ from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import requests as incoming
 from calcinosis.page import sections as views
+from calcinosis.page.findings import Reader
+from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.guard import Guard
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import Figure, read_validation_stats
@@ -52,7 +54,7 @@ class Answers:
         self, reader: Predictor, record: Mapping[str, Figure], quiz: Sequence[tuple[Path, str]]
     ) -> None:
         self.reader = reader
-        self.record = record
+        self.told_with = Reader(reader.config, reader.prior.tolist(), record)
         self.quiz = Quiz(quiz, reader) if quiz else None
 
     def look(self, event: gr.EventData) -> str:
@@ -61,8 +63,7 @@ class Answers:
         try:
             photos = incoming.open_photos(_sent(event).get("photos"))
             finding = self.reader.in_language(language).predict_group(photos)
-            prior = self.reader.prior.tolist()
-            return views.finding(finding, photos, self.reader.config, prior, language, self.record)
+            return finding_html(finding, photos, self.told_with, language)
         except Exception as error:
             return views.problem(_code(error), language)
 

@@ -9,6 +9,7 @@ from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import sections as views
 from calcinosis.page import server as demo
+from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.validation_stats import read_validation_stats
 from calcinosis.page.words import languages
 from PIL import Image
@@ -100,14 +101,12 @@ def test_the_page_speaks_of_these_labels_alone(
 ) -> None:
     answers = demo.Answers(reader, read_validation_stats(folder / "run"), quiz=())
     finding = reader.in_language(language).read(photo)
-    prior = reader.prior.tolist()
-    record = answers.record
-    shown = views.finding(finding, [photo], reader.config, prior, language, record)
+    shown = finding_html(finding, [photo], answers.told_with, language)
     page = "\n".join((*answers.sections(language).values(), shown))
     for label in LABELS[:2]:
         assert label in page
     assert not [name for name in OURS if name in page.split("cc-compare")[0]]
-    assert "2 mm" in page  # what is true of any label stays
+    assert "2\u00a0mm" in page  # what is true of any label stays
 
 
 def test_the_comparison_is_of_conditions_that_something_is_known_of() -> None:

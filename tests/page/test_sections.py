@@ -6,10 +6,12 @@ import re
 from pathlib import Path
 
 import pytest
-from calcinosis.model.finding import OUTCOMES, Finding
+from calcinosis.model.finding import OUTCOMES, Finding, shown_probabilities
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import QualityIssue
 from calcinosis.page import sections as views
+from calcinosis.page.findings import Reader
+from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import read_validation_stats
 from calcinosis.page.words import languages, words
@@ -21,7 +23,7 @@ from tests.drawings import draw
 def shown(
     finding: Finding, photos: list[Image.Image], reader: Predictor, language: str = "en"
 ) -> str:
-    return views.finding(finding, photos, reader.config, reader.prior.tolist(), language)
+    return finding_html(finding, photos, Reader(reader.config, reader.prior.tolist()), language)
 
 
 def report(html: str, which: str) -> str:
@@ -85,9 +87,11 @@ def test_no_photo_shows_a_headline_number_or_certainty(
 ) -> None:
     finding = reader.read(photo)
     certain = dict.fromkeys(finding.probabilities, 0.0) | {"milium": 1.0}
-    html = shown(Finding(**{**finding.__dict__, "probabilities": certain}), [photo], reader)
-    assert "above 99\u00a0%" in html
-    assert "below 1\u00a0%" in html
+    capped = shown_probabilities(certain, finding.coverage)
+    told = Finding(**{**finding.__dict__, "probabilities": certain, "shown": capped})
+    html = shown(told, [photo], reader)
+    assert re.search(r"above 9[59]\u00a0%", html)
+    assert re.search(r"below [15]\u00a0%", html)
     assert not re.search(r">\s*(100|0)\s%", html)
 
 
@@ -157,8 +161,8 @@ def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
     metrics = {"conformal": {"coverage": {"calcinosis_cutis": figure}}}
     (tmp_path / "metrics.json").write_text(json.dumps(metrics))
     record = read_validation_stats(tmp_path)
-    prior = reader.prior.tolist()
-    html = views.finding(reader.read(photo), [photo], reader.config, prior, "en", record)
+    told_with = Reader(reader.config, reader.prior.tolist(), record)
+    html = finding_html(reader.read(photo), [photo], told_with, "en")
     assert "calcinosis cutis: 12 of 15 photographs (95\u00a0% interval 52% to 96%)" in html
 
 

@@ -191,12 +191,11 @@ def test_of_earlier_visits_the_server_knows_nothing(client: Client, page: gr.Blo
 
 def test_pictures_of_a_finding_carry_no_metadata(reader: Predictor) -> None:
     from calcinosis.page import requests as incoming
-    from calcinosis.page import sections as views
+    from calcinosis.page.findings import Reader, finding
 
     photos = incoming.open_photos([as_base64(photo_with_secrets())])
-    html = views.finding(
-        reader.predict_group(photos), photos, reader.config, reader.prior.tolist(), "en"
-    )
+    told_with = Reader(reader.config, reader.prior.tolist())
+    html = finding(reader.predict_group(photos), photos, told_with, "en")
     pictures = re.findall(r'src="data:image/jpeg;base64,([^"]+)"', html)
     assert len(pictures) == 2
     for encoded in pictures:
