@@ -10,27 +10,25 @@ beside both decoders, whose licence is LGPLv3. `pip install 'calcinosis[heic]'` 
 """
 
 import importlib.util
-import io
+import json
 import os
-import struct
 import subprocess
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
+from calcinosis.model.heic_worker import READY, TOO_LARGE
 from PIL import Image
 
-BRANDS: Final = (b"heic", b"heix", b"heim", b"heis", b"mif1")
-"""How a HEIC photo calls itself (ISO/IEC 23008-12); AVIF, videos and sequences do so otherwise."""
-
 MAX_SECONDS: Final = 30
-# Bytes of address space. A drawn photo of 12 megapixels took 0.42 GB, with an alpha channel 0.51 GB, and
-# hardly any photo 0.32 GB: VmPeak of the process at its end, on Linux with pillow-heif 1.8.1.
-_MAX_MEMORY: Final = 2 * 1024**3
-_KEPT: Final = ("PATH", "SYSTEMROOT", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
-_SIZE: Final = struct.Struct(">II")
 
-_TOO_LARGE: Final = 3  # what the process ends with
+_CODED_HEVC: Final = {b"heic", b"heix", b"heim", b"heis"}
+_CODED_AV1: Final = {b"avif", b"avis"}
+_GENERAL: Final = b"mif1"
+_MODES: Final = {"L": 1, "LA": 2, "RGB": 3, "RGBA": 4}  # and their bytes a pixel
+_WORKER: Final = Path(__file__).with_name("heic_worker.py")
+_KEPT: Final = ("PATH", "SYSTEMROOT", "PYTHONHOME", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH")
+"""What the process needs of the environment to start; it gets none of the server's secrets."""
 
 
 class HeicError(Exception):
@@ -41,9 +39,24 @@ class HeicTooLargeError(HeicError):
     """A HEIC file of more pixels than allowed."""
 
 
+class HeicNotStartedError(HeicError):
+    """The process that decodes, or the plug-in in it, did not start: the file may be sound."""
+
+
+def brands(content: bytes) -> set[bytes]:
+    """What a file of the ISO base media format (ISO/IEC 14496-12) calls itself; empty for another file."""
+    if content[4:8] != b"ftyp":
+        return set()
+    compatible = content[16 : min(int.from_bytes(content[:4], "big"), 1024)]
+    return {content[8:12], *(compatible[i : i + 4] for i in range(0, len(compatible), 4))}
+
+
 def is_heic(content: bytes) -> bool:
-    """Whether a file says that it is a HEIC photo."""
-    return content[4:8] == b"ftyp" and content[8:12] in BRANDS
+    """Whether a file says that it is a HEIC photo (ISO/IEC 23008-12); AVIF and videos say otherwise."""
+    named, major = brands(content), content[8:12]
+    if major == _GENERAL:
+        return bool(named & _CODED_HEVC) or not named & _CODED_AV1
+    return bool(named) and major in _CODED_HEVC
 
 
 def can_decode() -> bool:
@@ -52,60 +65,49 @@ def can_decode() -> bool:
 
 
 def decode(content: bytes, *, max_pixels: int) -> Image.Image:
-    """The photo in a HEIC file: upright, RGB, in sRGB, without metadata; of several, the primary one.
+    """The picture in a HEIC file, upright, with its colour profile; of several, the primary one.
 
     Raises:
         HeicTooLargeError: if it has more than `max_pixels`.
-        HeicError: if it cannot be decoded, or not in `MAX_SECONDS`.
+        HeicNotStartedError: if the decoder does not start.
+        HeicError: if the file cannot be decoded, or not in `MAX_SECONDS`.
     """
-    command = [sys.executable, "-P", "-m", __name__, str(max_pixels)]
-    # It finds what this process finds, wherever that lies, and gets none of the server's secrets.
     kept = {name: os.environ[name] for name in _KEPT if name in os.environ}
+    # It finds what this process finds, wherever that lies; -P, lest it find the files beside the worker.
     kept["PYTHONPATH"] = os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path)
     try:
         done = subprocess.run(  # noqa: S603 - our own interpreter, and no word of the file
-            command,
+            [sys.executable, "-P", str(_WORKER), str(max_pixels)],
             input=content,
             capture_output=True,
             timeout=MAX_SECONDS,
             env=kept | {"OPENBLAS_NUM_THREADS": "1"},
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except subprocess.TimeoutExpired as error:
         raise HeicError(str(error)) from None
-    if done.returncode == _TOO_LARGE:
+    except OSError as error:
+        raise HeicNotStartedError(str(error)) from None
+    if not done.stdout.startswith(READY):
+        raise HeicNotStartedError(done.stderr.decode(errors="replace").strip()[-200:])
+    if done.returncode == TOO_LARGE:
         raise HeicTooLargeError
-    head, pixels = done.stdout[: _SIZE.size], memoryview(done.stdout)[_SIZE.size :]
-    size = _SIZE.unpack(head) if len(head) == _SIZE.size else (0, 0)
-    if done.returncode != 0 or not pixels or len(pixels) != 3 * size[0] * size[1]:
+    if done.returncode != 0:
         raise HeicError(f"the decoder ended with {done.returncode}")
-    return Image.frombytes("RGB", size, pixels)
+    return _picture(done.stdout[len(READY) :])
 
 
-def _main() -> None:
-    """What runs in the process of its own: a file comes in, its pixels go out."""
-    _bound_memory()
-    from calcinosis.model.photo import as_photo
-    from pillow_heif import register_heif_opener
-
-    register_heif_opener(thumbnails=False, depth_images=False, aux_images=False, decode_threads=1)
-    with Image.open(io.BytesIO(sys.stdin.buffer.read()), formats=("HEIF",)) as picture:
-        if picture.width * picture.height > int(sys.argv[1]):
-            sys.exit(_TOO_LARGE)
-        picture.load()
-        photo = as_photo(picture)
-    sys.stdout.buffer.write(_SIZE.pack(*photo.size))
-    sys.stdout.buffer.write(photo.tobytes())
-
-
-def _bound_memory() -> None:
+def _picture(output: bytes) -> Image.Image:
+    """The picture that a worker wrote; nothing that it says of it is believed unchecked."""
+    line, _, rest = output.partition(b"\n")
     try:
-        import resource
-    except ImportError:  # Windows has no such bound; the time is bounded there too
-        return
-    resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-
-
-if __name__ == "__main__":
-    _main()
+        head: Any = json.loads(line)
+        mode, (width, height), length = head["mode"], head["size"], head["profile"]
+        pixels = memoryview(rest)[length:]
+        if not pixels or len(pixels) != _MODES[mode] * width * height:
+            raise HeicError("the decoder wrote too little or too much")
+        picture = Image.frombytes(mode, (width, height), pixels)
+    except (ValueError, TypeError, LookupError) as error:
+        raise HeicError(f"the decoder wrote no picture: {error}") from None
+    if length:
+        picture.info["icc_profile"] = rest[:length]
+    return picture

@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 from calcinosis.common.errors import PhotoError
 from calcinosis.common.pillow import PILLOW_ERRORS
-from calcinosis.model import heic
+from calcinosis.model import heic, repair
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
@@ -30,13 +30,25 @@ _TURNS: Final = {
 """What brings a picture of each EXIF orientation upright."""
 
 _SIGNATURES: Final = (
-    (0, b"GIF8", "a GIF"),
-    (0, b"BM", "a BMP"),
-    (0, b"II*\0", "a TIFF"),
-    (0, b"MM\0*", "a TIFF"),
-    (4, b"ftyp", "an AVIF or video file"),
-    (0, b"%PDF", "a PDF"),
+    (0, b"GIF8", "a GIF file"),
+    (0, b"BM", "a BMP file"),
+    (8, b"CR\x02", "a raw photo of a camera (CR2)"),
+    (0, b"II*\0", "a TIFF file or a raw photo of a camera"),
+    (0, b"MM\0*", "a TIFF file or a raw photo of a camera"),
+    (0, b"8BPS", "a Photoshop file (PSD)"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL file"),
+    (0, b"\xff\x0a", "a JPEG XL file"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
+    (0, b"%PDF", "a PDF file"),
     (128, b"DICM", "a DICOM file"),
+)
+"""Where and how a file says that it is a picture of a kind that is not read, and what that is called."""
+
+_BRANDS: Final = (
+    ({b"avif", b"avis"}, "an AVIF file"),
+    ({b"crx "}, "a raw photo of a camera (CR3)"),
+    ({b"hevc", b"hevx", b"msf1"}, "a HEIC sequence"),
 )
 
 
@@ -64,22 +76,47 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
     if heic.is_heic(content):
         return _open_heic(content, name)
     try:
-        with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
-            if picture.width * picture.height > MAX_PIXELS:
-                raise _too_large(name)
-            # A phone's multi-picture JPEG (MPO) holds the photo first, then previews or a depth map.
-            if getattr(picture, "is_animated", False) and picture.format != "MPO":
-                raise PhotoError(
-                    "animated", "is animated; save one frame as JPEG or PNG", name=name
-                )
-            picture.load()
-            return as_photo(picture)
+        return _decode(content, name)
     except UnidentifiedImageError:
         raise _unidentified(content, name) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
     except PILLOW_ERRORS:
-        raise _damaged(name) from None
+        return _repaired(content, name)
+
+
+def _decode(content: bytes, name: str, profile: bytes = b"") -> Image.Image:
+    """The photo in a file of one of `FORMATS`, with the colour profile that belongs to it if it lacks one.
+
+    Raises:
+        PhotoError: if it is larger than allowed, or animated.
+        PILLOW_ERRORS: if it cannot be read.
+    """
+    with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
+        if picture.width * picture.height > MAX_PIXELS:
+            raise _too_large(name)
+        # A phone's multi-picture JPEG (MPO) holds the photo first, then previews or a depth map.
+        if getattr(picture, "is_animated", False) and picture.format != "MPO":
+            raise PhotoError("animated", "is animated; save one frame as JPEG or PNG", name=name)
+        picture.load()
+        if profile:
+            picture.info["icc_profile"] = profile
+        return as_photo(picture)
+
+
+def _repaired(content: bytes, name: str) -> Image.Image:
+    """The photo in a file that Pillow refuses though every pixel of it is there."""
+    try:
+        if content.startswith(repair.PNG):
+            bare, profile = repair.without_metadata(content)
+            return _decode(bare, name, profile)
+        if content.startswith(repair.JPEG) and (both := repair.with_end_mark(content)):
+            first, second = (_decode(one, name) for one in both)
+            if first.tobytes() == second.tobytes():
+                return first
+    except PILLOW_ERRORS:
+        pass
+    raise _damaged(name)
 
 
 def _open_heic(content: bytes, name: str) -> Image.Image:
@@ -87,9 +124,13 @@ def _open_heic(content: bytes, name: str) -> Image.Image:
         cure = "save it as JPEG, PNG or WebP, or install calcinosis[heic]"
         raise PhotoError("unsupported_format", f"is a HEIC file; {cure}", name=name)
     try:
-        return heic.decode(content, max_pixels=MAX_PIXELS)
+        return as_photo(heic.decode(content, max_pixels=MAX_PIXELS))
     except heic.HeicTooLargeError:
         raise _too_large(name) from None
+    except heic.HeicNotStartedError:
+        cure = "save it as JPEG, PNG or WebP, or install calcinosis[heic] anew"
+        message = f"is a HEIC file, and the plug-in for these does not start; {cure}"
+        raise PhotoError("unsupported_format", message, name=name) from None
     except heic.HeicError:
         raise _damaged(name) from None
 
@@ -124,18 +165,29 @@ def _damaged(name: str) -> PhotoError:
 
 
 def _unidentified(content: bytes, name: str) -> PhotoError:
-    if content.startswith((b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n")) or (
+    if content.startswith((repair.JPEG, repair.PNG)) or (
         content[:4] == b"RIFF" and content[8:12] == b"WEBP"
     ):
         return _damaged(name)
-    for offset, signature, kind in _SIGNATURES:
-        if content[offset : offset + len(signature)] == signature:
-            return PhotoError(
-                "unsupported_format", f"is {kind}; save it as JPEG, PNG or WebP", name=name
-            )
+    if kind := _kind(content):
+        return PhotoError(
+            "unsupported_format", f"is {kind}; save it as JPEG, PNG or WebP", name=name
+        )
     return PhotoError(
         "not_an_image", "is not a picture; give a photo as JPEG, PNG or WebP", name=name
     )
+
+
+def _kind(content: bytes) -> str:
+    """What a picture that is not read calls itself, with its article; empty where nothing is known."""
+    for offset, signature, kind in _SIGNATURES:
+        if content[offset : offset + len(signature)] == signature:
+            return kind
+    named = heic.brands(content)
+    for some, kind in _BRANDS:
+        if named & some:
+            return kind
+    return "a video" if named else ""
 
 
 def as_photo(picture: Image.Image) -> Image.Image:

@@ -1,5 +1,6 @@
 """HEIC, where its plug-in is installed: as every other photo, and in a process whose end harms nothing."""
 
+import os
 import sys
 from pathlib import Path
 
@@ -87,13 +88,24 @@ def test_damaged_files_are_damaged() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a decoder is a shell script")
 @pytest.mark.parametrize(
-    "ends", ["kill -SEGV $$", "kill -KILL $$", "exit 0", "printf 12345678", "sleep 60"]
+    "ends",
+    [
+        "kill -SEGV $$",
+        "kill -KILL $$",
+        "exit 0",
+        "printf 12345678",
+        "sleep 60",
+        """echo '{"mode": "RGB", "size": [9, 9], "profile": 0}'; printf 12345678""",
+        """echo '{"mode": "RGB", "size": [-1, -1], "profile": 0}'; printf 123""",
+        """echo '{"mode": "P", "size": [1, 1], "profile": 0}'; printf 1""",
+        """echo '[]'; printf 1""",
+    ],
 )
 def test_a_decoder_that_crashes_hangs_or_lies_ends_alone(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
 ) -> None:
     broken = tmp_path / "python"
-    broken.write_text(f"#!/bin/sh\ncat > /dev/null\nexec 2> /dev/null\n{ends}\n")
+    broken.write_text(f"#!/bin/sh\ncat > /dev/null\nexec 2> /dev/null\necho ready\n{ends}\n")
     broken.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(broken))
     monkeypatch.setattr(heic, "can_decode", lambda: True)
@@ -101,8 +113,46 @@ def test_a_decoder_that_crashes_hangs_or_lies_ends_alone(
     assert refusal(b"\0\0\0\x18ftypheic" + bytes(50)).code == "damaged"
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for a decoder is a shell script")
+@pytest.mark.parametrize("ends", ["exit 127", "echo no such library >&2; exit 1", "kill -KILL $$"])
+def test_a_decoder_that_does_not_start_is_said_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, ends: str
+) -> None:
+    broken = tmp_path / "python"
+    broken.write_text(f"#!/bin/sh\ncat > /dev/null\n{ends}\n")
+    broken.chmod(0o755)
+    monkeypatch.setattr(heic, "can_decode", lambda: True)
+    for executable in (broken, tmp_path / "absent"):
+        monkeypatch.setattr(sys, "executable", str(executable))
+        error = refusal(b"\0\0\0\x18ftypheic" + bytes(50))
+        assert error.code == "unsupported_format"
+        assert "does not start" in error.message
+
+
+def test_a_general_brand_is_read_by_what_else_the_file_says() -> None:
+    def general(*compatible: bytes) -> bytes:
+        size = (16 + 4 * len(compatible)).to_bytes(4, "big")
+        return size + b"ftypmif1\0\0\0\0" + b"".join(compatible) + bytes(50)
+
+    assert heic.is_heic(general())
+    assert heic.is_heic(general(b"mif1", b"heic"))
+    assert not heic.is_heic(general(b"avif", b"mif1", b"miaf"))
+    assert "AVIF" in refusal(general(b"avif", b"mif1", b"miaf")).message
+
+
 @needs_plugin
-def test_the_decoder_gets_no_secret_of_the_server(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_where_the_program_was_started_shadow_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "json.py").write_text("raise SystemExit(1)\n")
+    monkeypatch.chdir(tmp_path)
+    assert open_photo(as_heic(DRAWN)).size == DRAWN.size
+
+
+@needs_plugin
+def test_the_decoder_finds_what_this_process_does_and_gets_no_secret(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     given = {}
 
     def run(command: list[str], **settings: object) -> None:
@@ -110,7 +160,11 @@ def test_the_decoder_gets_no_secret_of_the_server(monkeypatch: pytest.MonkeyPatc
         raise OSError
 
     monkeypatch.setenv("A_TOKEN", "secret")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/where/libpython/is")
+    monkeypatch.setattr(sys, "path", [*sys.path, "/where/the/plug-in/is"])
     monkeypatch.setattr(heic.subprocess, "run", run)
     with pytest.raises(heic.HeicError):
         heic.decode(b"", max_pixels=1)
     assert "secret" not in str(given["env"])
+    assert given["env"]["LD_LIBRARY_PATH"] == "/where/libpython/is"
+    assert "/where/the/plug-in/is" in given["env"]["PYTHONPATH"].split(os.pathsep)

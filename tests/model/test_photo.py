@@ -115,6 +115,27 @@ def test_what_is_no_photo_is_refused(content: bytes, code: str) -> None:
 
 def test_a_format_that_is_not_read_is_named() -> None:
     assert "AVIF" in refusal(b"\0\0\0\x18ftypavif" + bytes(50)).message
+
+
+@pytest.mark.parametrize(
+    ("start", "called"),
+    [
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "a JPEG XL file"),
+        (b"\xff\x0a\xfa\x1f", "a JPEG XL file"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "a JPEG 2000 file"),
+        (b"\xff\x4f\xff\x51\0", "a JPEG 2000 file"),
+        (b"8BPS\0\x01", "a Photoshop file (PSD)"),
+        (b"II*\0\x10\0\0\0CR\x02\0", "a raw photo of a camera (CR2)"),
+        (b"\0\0\0\x18ftypcrx \0\0\0\x01crx isom", "a raw photo of a camera (CR3)"),
+        (b"\0\0\0\x18ftypavis\0\0\0\0avismsf1", "an AVIF file"),
+        (b"\0\0\0\x18ftypisom\0\0\0\0mp41avc1", "a video"),
+        (b"%PDF-1.7", "a PDF file"),
+    ],
+)
+def test_a_picture_of_another_kind_is_called_what_it_is(start: bytes, called: str) -> None:
+    error = refusal(start + bytes(200))
+    assert error.code == "unsupported_format"
+    assert error.message.startswith(f"is {called}; save it as")
     assert "DICOM" in refusal(bytes(128) + b"DICM").message
 
 
@@ -203,6 +224,42 @@ def test_a_photo_cut_short_is_damaged_at_every_cut(file_format: str, options: di
         cut = whole[: int(share * len(whole))]
         code = refusal(cut).code
         assert code == "damaged", f"cut at {share:.0%}"
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
+def test_a_jpeg_that_lacks_its_end_mark_alone_is_read(options: dict) -> None:
+    whole = encode(draw("milium"), "JPEG", exif=exif_block(6), **options)
+    for lost in (1, 2):
+        assert (pixels(open_photo(whole[:-lost])) == pixels(open_photo(whole))).all()
+
+
+@pytest.mark.parametrize("kind", ["profile", "text", "packed text"])
+def test_a_png_with_megabytes_of_metadata_is_read(kind: str) -> None:
+    info = PngImagePlugin.PngInfo()
+    options: dict = {"pnginfo": info, "exif": exif_block(6)}
+    srgb = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    if kind == "profile":
+        options["icc_profile"] = srgb + bytes(3_000_000)
+    else:
+        info.add_text("comment", PLACE.decode() * 400_000, zip=kind == "packed text")
+    bulky = encode(checkers(), "PNG", **options)
+    if kind != "text":
+        with pytest.raises(ValueError, match="too large"), Image.open(io.BytesIO(bulky)) as picture:
+            picture.load()
+    plain = encode(checkers(), "PNG", exif=exif_block(6))
+    assert (pixels(open_photo(bulky)) == pixels(open_photo(plain))).all()
+    assert refusal(bulky[: len(bulky) - 200]).code == "damaged"
+
+
+def test_a_profile_that_unpacks_to_gigabytes_is_left_out() -> None:
+    packed = zlib.compress(bytes(64 * 1024**2), 9)
+    body = b"bomb\0\0" + packed
+    chunk = len(body).to_bytes(4, "big") + b"iCCP" + body
+    chunk += zlib.crc32(b"iCCP" + body).to_bytes(4, "big")
+    plain = encode(checkers(), "PNG")
+    start = plain.index(b"IDAT") - 4
+    found = open_photo(plain[:start] + chunk + plain[start:])
+    assert (pixels(found) == pixels(open_photo(plain))).all()
 
 
 def test_a_cut_that_is_not_noticed_loses_nothing() -> None:
