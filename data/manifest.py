@@ -17,16 +17,7 @@ OTHER: Final = "other"
 """The background label, which every label set of a manifest may hold."""
 
 REQUIRED: Final = ("file", "label", "source", "group")
-OPTIONAL: Final = (
-    "source_label",
-    "kind",
-    "body_site",
-    "skin_tone",
-    "licence",
-    "url",
-    "sha256",
-    "fold",
-)
+OPTIONAL: Final = ("source_label", "kind", "body_site", "skin_tone", "licence", "url", "sha256", "fold")  # fmt: skip
 KINDS: Final = ("target", "lookalike", "distant")
 BODY_SITES: Final = ("acral_hand", "acral_foot", "ear", "elbow_knee", "face", "trunk", "other")
 """Where on the body; what each word means stands in `curated/body_site_rules.toml`."""
@@ -231,7 +222,9 @@ def _locate(root: Path, file: str) -> Path:
     if fault:
         raise ManifestError("outside_root", fault, name=file)
     top = os.path.realpath(root)
-    for spelling in dict.fromkeys((file, *_unicode_forms(file))):
+    # macOS decomposes accents, most other systems compose them.
+    forms = (unicodedata.normalize(form, file) for form in ("NFC", "NFD"))
+    for spelling in dict.fromkeys((file, *forms)):
         try:
             place = os.path.realpath(f"{top}/{spelling}", strict=True)
         except (FileNotFoundError, NotADirectoryError):
@@ -397,13 +390,6 @@ def unsafe_name(file: str) -> str:
 def _spelling(file: str) -> str:
     """One spelling for all names of one file."""
     return unicodedata.normalize("NFC", posixpath.normpath(file))
-
-
-def _unicode_forms(file: str) -> tuple[str, ...]:
-    """A name as other systems write it: macOS decomposes accents, most others compose them."""
-    if file.isascii():
-        return ()
-    return unicodedata.normalize("NFC", file), unicodedata.normalize("NFD", file)
 
 
 def _fault(code: str, column: str, message: str) -> ManifestError:

@@ -78,8 +78,8 @@ class Alignment:
         return ", ".join(parts)
 
 
-def look_at(
-    photo: Image.Image, hidden: Iterable[tuple[float, float, float, float]] = ()
+def detect_keypoints(
+    photo: Image.Image, masked: Iterable[tuple[float, float, float, float]] = ()
 ) -> Keypoints:
     """Keypoints and descriptors of a small picture (a long side of about 256 pixels).
 
@@ -87,13 +87,13 @@ def look_at(
 
     Args:
         photo: the picture.
-        hidden: boxes in which no keypoint is looked for: left, upper, right, lower, as shares of
+        masked: boxes in which no keypoint is looked for: left, upper, right, lower, as shares of
             width and height.
     """
     grey = np.asarray(photo.convert("L"))
     height, width = grey.shape
     seen = np.full(grey.shape, 255, np.uint8)
-    for left, upper, right, lower in hidden:
+    for left, upper, right, lower in masked:
         rows = slice(int(upper * height), int(np.ceil(lower * height)))
         seen[rows, int(left * width) : int(np.ceil(right * width))] = 0
     points, descriptors = _SIFT.detectAndCompute(grey, seen)
@@ -108,14 +108,14 @@ def look_at(
     )
 
 
-def mirror(sight: Keypoints) -> Keypoints:
-    """The sight of the photo's mirror image, without looking for keypoints again."""
-    flipped = sight.points.copy()
-    flipped[:, 0] = sight.grey.shape[1] - 1 - flipped[:, 0]
+def mirror(keypoints: Keypoints) -> Keypoints:
+    """The keypoints of the photo's mirror image, without looking for keypoints again."""
+    flipped = keypoints.points.copy()
+    flipped[:, 0] = keypoints.grey.shape[1] - 1 - flipped[:, 0]
     return Keypoints(
-        grey=np.ascontiguousarray(sight.grey[:, ::-1]),
+        grey=np.ascontiguousarray(keypoints.grey[:, ::-1]),
         points=flipped,
-        descriptors=np.ascontiguousarray(sight.descriptors[:, _IN_MIRROR]),
+        descriptors=np.ascontiguousarray(keypoints.descriptors[:, _IN_MIRROR]),
     )
 
 

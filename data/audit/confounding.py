@@ -113,7 +113,7 @@ def _one_column_a_label(scores: NDArray[Any]) -> NDArray[Any]:
 
 
 def confounding(
-    looks: Sequence[ScannedPhoto],
+    photos: Sequence[ScannedPhoto],
     rows: Sequence[Row],
     groups: Sequence[str],
     places: Sequence[Box],
@@ -122,7 +122,7 @@ def confounding(
     """How well the label is told from what is no sign of disease, before and after masking the marks.
 
     Args:
-        looks: the readable photos.
+        photos: the readable photos.
         rows: of the same photos.
         groups: of the same photos, duplicates joined.
         places: where marks are, over the whole data set.
@@ -136,26 +136,26 @@ def confounding(
         says nothing. `embedding`: from the backbone's, for comparison. None where the data cannot
         answer.
     """
-    if not looks:
+    if not photos:
         return {}
     places = merged(places)
     figures: dict[str, Figures | None] = {"source": source_alone(rows)}
     if places:
         patches = [
             np.concatenate([_patch(picture, place).ravel() for place in places])
-            for picture in small_pictures(looks)
+            for picture in small_pictures(photos)
         ]
         figures["mark_place"] = predictability_from(np.stack(patches), rows, groups)
-    figures["blur"] = predictability_from(_blurred(looks, lambda number: ()), rows, groups)
+    figures["blur"] = predictability_from(_blurred(photos, lambda number: ()), rows, groups)
     if places:
         figures["blur_masked_where_marked"] = predictability_from(
-            _blurred(looks, lambda number: boxes_of.get(number, ())), rows, groups
+            _blurred(photos, lambda number: boxes_of.get(number, ())), rows, groups
         )
         figures["blur_masked_everywhere"] = predictability_from(
-            _blurred(looks, lambda number: places), rows, groups
+            _blurred(photos, lambda number: places), rows, groups
         )
     figures["embedding"] = predictability_from(
-        np.stack([look.embedding for look in looks]), rows, groups
+        np.stack([photo.embedding for photo in photos]), rows, groups
     )
     return figures
 
@@ -176,10 +176,12 @@ def _overlap(one: Box, other: Box) -> bool:
     return one[0] < other[2] and other[0] < one[2] and one[1] < other[3] and other[1] < one[3]
 
 
-def _blurred(looks: Sequence[ScannedPhoto], masked: Callable[[int], Sequence[Box]]) -> NDArray[Any]:
+def _blurred(
+    photos: Sequence[ScannedPhoto], masked: Callable[[int], Sequence[Box]]
+) -> NDArray[Any]:
     """n × 16 × 16 × 3: the photos with some boxes painted in the mean colour of the rest."""
     small = []
-    for number, picture in enumerate(small_pictures(looks)):
+    for number, picture in enumerate(small_pictures(photos)):
         height, width, _ = picture.shape
         kept = np.ones((height, width), bool)
         for left, upper, right, lower in masked(number):

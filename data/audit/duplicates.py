@@ -15,12 +15,13 @@ from typing import Final
 
 import cv2
 import numpy as np
+from calcinosis.common.progress import track
 from calcinosis.data.audit.alignment import (
     FEWEST_MATCHES,
     Keypoints,
     agreement_of_frames,
     align,
-    look_at,
+    detect_keypoints,
 )
 from calcinosis.data.audit.scan import DIHEDRAL, ScannedPhoto
 from numpy.typing import NDArray
@@ -43,7 +44,7 @@ EMBEDDING_NEIGHBOURS: Final = 6
 EMBEDDING_LIKENESS: Final = 0.5
 """Cosine from which neighbours in the embedding are candidates."""
 
-_SIGHTS_KEPT: Final = 4_000
+_KEYPOINTS_KEPT: Final = 4_000
 
 # Turning i gives j: turning j back gives i. All other turns undo themselves.
 _BACK: Final = {3: 5, 5: 3}
@@ -61,7 +62,7 @@ _WORDS: Final = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Pair:
-    """Two photos of one picture, by their numbers among the looks, the smaller one first.
+    """Two photos of one picture, by their numbers among the scanned ones, the smaller one first.
 
     Attributes:
         score: 1 for equal files; the agreement of the pixels where the two overlap otherwise.
@@ -74,57 +75,52 @@ class Pair:
     how: str
 
 
-def exact_duplicates(looks: Sequence[ScannedPhoto]) -> list[Pair]:
+def exact_duplicates(photos: Sequence[ScannedPhoto]) -> list[Pair]:
     """Equal files: each with the first of its kind."""
     first: dict[str, int] = {}
     pairs = []
-    for i, look in enumerate(looks):
-        j = first.setdefault(look.digest, i)
+    for i, photo in enumerate(photos):
+        j = first.setdefault(photo.digest, i)
         if j != i:
             pairs.append(Pair(j, i, 1.0, "the same file"))
     return pairs
 
 
 def near_duplicates(
-    looks: Sequence[ScannedPhoto],
+    photos: Sequence[ScannedPhoto],
     *,
-    hidden: Callable[[int], Iterable[tuple[float, float, float, float]]] = lambda number: (),
+    masked: Callable[[int], Iterable[tuple[float, float, float, float]]] = lambda number: (),
     workers: int = 2,
-    progress: Callable[[int, int], None] = lambda done, of: None,
 ) -> list[Pair]:
     """Pairs of files that differ and show one picture.
 
     Args:
-        looks: the photos.
-        hidden: boxes of a photo, in shares of its width and height, in which likeness says
+        photos: the photos.
+        masked: boxes of a photo, in shares of its width and height, in which likeness says
             nothing: the marks that all photos of a source bear.
         workers: threads that compare.
-        progress: told how many of the candidate pairs are compared.
 
     Returns:
         The pairs, most alike first.
     """
-    alone = sorted({look.digest: i for i, look in reversed(list(enumerate(looks)))}.values())
-    candidates = sorted(candidate_pairs([looks[i] for i in alone]).items())
+    alone = sorted({photo.digest: i for i, photo in reversed(list(enumerate(photos)))}.values())
+    candidates = sorted(candidate_pairs([photos[i] for i in alone]).items())
 
-    @lru_cache(_SIGHTS_KEPT)
-    def sight(number: int) -> Keypoints:
-        with Image.open(io.BytesIO(looks[number].thumbnail)) as photo:
-            return look_at(photo, hidden(number))
+    @lru_cache(_KEYPOINTS_KEPT)
+    def keypoints(number: int) -> Keypoints:
+        with Image.open(io.BytesIO(photos[number].thumbnail)) as photo:
+            return detect_keypoints(photo, masked(number))
 
     def judge(candidate: tuple[tuple[int, int], set[int]]) -> Pair | None:
         (i, j), turns = candidate
-        found = compare(sight(alone[i]), sight(alone[j]), sorted(turns))
+        found = compare(keypoints(alone[i]), keypoints(alone[j]), sorted(turns))
         if found is None or found[0] < THRESHOLD:
             return None
         return Pair(alone[i], alone[j], round(min(found[0], 1.0), 4), found[1])
 
-    pairs = []
     with _one_core_a_worker(), ThreadPoolExecutor(workers) as pool:
-        for done, pair in enumerate(pool.map(judge, candidates), start=1):
-            if pair is not None:
-                pairs.append(pair)
-            progress(done, len(candidates))
+        judged = track(pool.map(judge, candidates), "Comparing pairs", total=len(candidates))
+        pairs = [pair for pair in judged if pair is not None]
     return sorted(pairs, key=lambda pair: (-pair.score, pair))
 
 
@@ -164,22 +160,22 @@ def compare(
     return (alignment.agreement, alignment.in_words()) if alignment is not None else None
 
 
-def candidate_pairs(looks: Sequence[ScannedPhoto]) -> dict[tuple[int, int], set[int]]:
+def candidate_pairs(photos: Sequence[ScannedPhoto]) -> dict[tuple[int, int], set[int]]:
     """Pairs worth comparing, the smaller number first, each with the `DIHEDRAL` that the hashes name.
 
     Memory grows with the number of photos, not with its square: neighbours are searched in chunks.
     """
     pairs: defaultdict[tuple[int, int], set[int]] = defaultdict(set)
-    if len(looks) < 2:
+    if len(photos) < 2:
         return {}
-    hashes = np.stack([look.hashes for look in looks])
+    hashes = np.stack([photo.hashes for photo in photos])
     for turn in range(len(DIHEDRAL)):
         # Between vectors of 0 and 1 the squared distance is the number of differing bits.
         turned, plain = hashes[:, turn].astype(np.float32), hashes[:, 0].astype(np.float32)
         for i, j, distance in _neighbours(plain, turned, HASH_NEIGHBOURS):
             if distance**2 <= HASH_BITS + 0.5:
                 pairs[min(i, j), max(i, j)].add(turn if i < j else _BACK.get(turn, turn))
-    vectors = np.stack([look.embedding for look in looks])
+    vectors = np.stack([photo.embedding for photo in photos])
     for i, j, distance in _neighbours(vectors, vectors, EMBEDDING_NEIGHBOURS):
         if 1 - distance**2 / 2 >= EMBEDDING_LIKENESS:
             pairs[min(i, j), max(i, j)].update()

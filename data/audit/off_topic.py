@@ -27,27 +27,27 @@ _FAINT: Final = 5.0  # chroma in CIELAB below which there is no hue to speak of
 _SIDE: Final = 64
 
 
-def off_topic_scores(looks: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
+def off_topic_scores(photos: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
     """How unlike a clinical photograph each photo is; compare with `THRESHOLD`.
 
     All zero for fewer than twenty photos, among which there is no telling what is usual.
     """
-    if len(looks) < 2 * NEIGHBOURS[0]:
-        return np.zeros(len(looks))
-    vectors = np.stack([look.embedding for look in looks])
-    count = int(np.clip(len(looks) // 20, *NEIGHBOURS))
+    if len(photos) < 2 * NEIGHBOURS[0]:
+        return np.zeros(len(photos))
+    vectors = np.stack([photo.embedding for photo in photos])
+    count = int(np.clip(len(photos) // 20, *NEIGHBOURS))
     nearest = NearestNeighbors(n_neighbors=count + 1, algorithm="brute").fit(vectors)
     far = nearest.kneighbors(vectors)[0][:, -1].astype(np.float64)
     middle = np.median(far)
     spread = 1.4826 * np.median(np.abs(far - middle))  # of a normal distribution: its deviation
     unlike = (far - middle) / max(float(spread), 1e-6)
-    return unlike + _WITHOUT_WARMTH * (1 - warmth(looks)) ** 2
+    return unlike + _WITHOUT_WARMTH * (1 - warmth(photos)) ** 2
 
 
-def warmth(looks: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
+def warmth(photos: Sequence[ScannedPhoto]) -> NDArray[np.float64]:
     """The share of each photo that has a hue between red and yellow, however light or dark."""
     shares = []
-    for rgb in small_pictures(looks, (_SIDE, _SIDE)):
+    for rgb in small_pictures(photos, (_SIDE, _SIDE)):
         lab = cv2.cvtColor(rgb.astype(np.float32) / 255, cv2.COLOR_RGB2LAB)
         hue = np.degrees(np.arctan2(lab[..., 2], lab[..., 1]))
         coloured = np.hypot(lab[..., 1], lab[..., 2]) > _FAINT

@@ -17,7 +17,7 @@ SHOWN_OF_A_KIND: Final = 60
 def page(
     summary: Mapping[str, Any],
     suspicions: Mapping[str, Sequence[Any]],
-    looks_by_file: Mapping[str, ScannedPhoto],
+    by_file: Mapping[str, ScannedPhoto],
     explanations: Mapping[str, str],
 ) -> str:
     """The page's HTML, with thumbnails of the first suspicions of every kind inside it.
@@ -25,7 +25,7 @@ def page(
     Args:
         summary: what `audit.json` holds.
         suspicions: by kind, ranked; each with `file`, `other_file`, `score` and `detail`.
-        looks_by_file: of the readable photos.
+        by_file: of the readable photos.
         explanations: what each kind means and what to do about it.
     """
     environment = Environment(
@@ -37,8 +37,8 @@ def page(
     )
 
     def thumbnail(file: str) -> str:
-        look = looks_by_file.get(file)
-        return _thumbnail(look.thumbnail) if look is not None else ""
+        photo = by_file.get(file)
+        return _thumbnail(photo.thumbnail) if photo is not None else ""
 
     return environment.get_template("page.html").render(
         summary=summary,

@@ -1,14 +1,13 @@
-"""The audit from top to bottom: look at every photo once, gather suspicions, write them down."""
+"""The audit from top to bottom: open every photo once, gather suspicions, write them down."""
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.common.files import atomic_write, write_json
-from calcinosis.data.audit import duplicates as copies
-from calcinosis.data.audit import off_topic
+from calcinosis.data.audit import duplicates, off_topic
 from calcinosis.data.audit.confounding import Box, confounding
 from calcinosis.data.audit.duplicates import Pair, exact_duplicates, near_duplicates
 from calcinosis.data.audit.folders import folder_mismatches
@@ -30,7 +29,7 @@ KINDS: Final = {
     "off_topic": "Unlike the other photos: perhaps an X-ray, histology, a drawing or an object. Look, and "
     "drop what is no clinical photograph. The score counts robust standard deviations.",
     "watermark": "Bears a mark that recurs over its source. Mask or crop it, in every photo alike. The score "
-    "is how like the mark the place looks.",
+    "is how like the mark the place photos.",
 }
 """The kinds of suspicion, in the order of the table, and what each means."""
 
@@ -75,7 +74,6 @@ def audit(
     open_photo: OpenPhoto,
     embed: Embed,
     workers: int = 2,
-    progress: Callable[[str, int, int], None] = lambda step, done, of: None,
 ) -> Audit:
     """Audit a data set and write `audit.json`, `audit.csv` and `audit.html`.
 
@@ -86,7 +84,6 @@ def audit(
         open_photo: opens a file as an upright RGB picture, and raises if it is none.
         embed: maps n pictures to n × d numbers that are near each other for like pictures.
         workers: threads that open files.
-        progress: told the step, how much of it is done, and of how much.
 
     Raises:
         ManifestError: when listed files are not there: one error that counts and names them.
@@ -95,83 +92,81 @@ def audit(
     check_files(rows, root)
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
-    looks, unreadable = scan(
-        rows,
-        root,
-        open_photo=open_photo,
-        embed=embed,
-        workers=workers,
-        progress=lambda done: progress("looking", done, len(rows)),
-    )
-    seen = [rows[look.row] for look in looks]
-    marks, sightings = find_marks(GreyPictures(looks), [row.source for row in seen])
+    photos, unreadable = scan(rows, root, open_photo=open_photo, embed=embed, workers=workers)
+    seen = [rows[photo.row] for photo in photos]
+    marks, sightings = find_marks(GreyPictures(photos), [row.source for row in seen])
     boxes: defaultdict[int, list[Box]] = defaultdict(list)
     for sighting in sightings:
         boxes[sighting.photo].append(sighting.box)
-    exact = exact_duplicates(looks)
-    near = near_duplicates(
-        looks,
-        hidden=lambda number: boxes.get(number, ()),
-        workers=workers,
-        progress=lambda done, of: progress("comparing", done, of),
-    )
-    pairs = [(seen[pair.first].file, seen[pair.second].file) for pair in (*exact, *near)]
-    found = {
-        "unreadable": [
-            Suspicion("unreadable", rows[fault.row].file, "", 1.0, fault.reason)
-            for fault in unreadable
-        ],
-        "tiny": _tiny(looks, seen),
-        "exact_duplicate": _pairs("exact_duplicate", exact, seen),
-        "near_duplicate": _pairs("near_duplicate", near, seen),
-        "label_folder_mismatch": [
+    exact = exact_duplicates(photos)
+    near = near_duplicates(photos, masked=lambda number: boxes.get(number, ()), workers=workers)
+    found = [
+        *(Suspicion("unreadable", rows[u.row].file, "", 1.0, u.reason) for u in unreadable),
+        *_tiny(photos, seen),
+        *_pairs("exact_duplicate", exact, seen),
+        *_pairs("near_duplicate", near, seen),
+        *(
             Suspicion("label_folder_mismatch", rows[m.row].file, "", m.score, m.detail)
             for m in folder_mismatches(rows)
-        ],
-        "off_topic": _off_topic(looks, seen),
-        "watermark": _marked(marks, sightings, seen),
-    }
-    suspicions = {
-        kind: sorted(found[kind], key=lambda s: (-s.score, s.file, s.other_file)) for kind in KINDS
-    }
-    progress("weighing", 0, 1)
+        ),
+        *_off_topic(photos, seen),
+        *_marked(marks, sightings, seen),
+    ]
+    order = {kind: number for number, kind in enumerate(KINDS)}
+    found.sort(key=lambda s: (order[s.kind], -s.score, s.file, s.other_file))
+    pairs = [(seen[pair.first].file, seen[pair.second].file) for pair in (*exact, *near)]
     groups = [row.group for row in join_groups(seen, pairs)]
     summary = {
+        **_counts(rows, photos, found),
+        "duplicates": _crossings(exact, near, seen),
+        "watermarks": [{**asdict(mark), "box": list(mark.box)} for mark in marks],
+        "confounding": confounding(photos, seen, groups, [mark.box for mark in marks], boxes),
+        "changed_since_manifest": [
+            row.file
+            for row, photo in zip(seen, photos, strict=True)
+            if row.sha256 and row.sha256 != photo.digest
+        ],
+    }
+    by_file = {row.file: photo for row, photo in zip(seen, photos, strict=True)}
+    _write(out, found, summary, by_file)
+    return Audit(tuple(found), tuple(pairs), summary)
+
+
+def _write(
+    out: Path,
+    found: Sequence[Suspicion],
+    summary: Mapping[str, Any],
+    by_file: Mapping[str, ScannedPhoto],
+) -> None:
+    by_kind = {kind: [s for s in found if s.kind == kind] for kind in KINDS}
+    lines = [[getattr(line, column) for column in COLUMNS] for line in found]
+    with write_errors(out):
+        write_table(out / "audit.csv", COLUMNS, lines)
+        write_json(out / "audit.json", summary)
+        atomic_write(out / "audit.html", page(summary, by_kind, by_file, KINDS))
+
+
+def _counts(
+    rows: Sequence[Row], photos: Sequence[ScannedPhoto], found: Sequence[Suspicion]
+) -> dict[str, Any]:
+    """What there is and what is suspected, in numbers."""
+    suspected = Counter(suspicion.kind for suspicion in found)
+    return {
         "photos": len(rows),
-        "readable": len(looks),
-        "suspicions": {kind: len(suspicions[kind]) for kind in KINDS},
+        "readable": len(photos),
+        "suspicions": {kind: suspected[kind] for kind in KINDS},
         "thresholds": {
-            "near_duplicate": copies.THRESHOLD,
+            "near_duplicate": duplicates.THRESHOLD,
             "off_topic": off_topic.THRESHOLD,
             "tiny_side_pixels": TINY_SIDE,
         },
         "counts": {
             column: dict(sorted(Counter(getattr(row, column) for row in rows).items()))
-            for column in ("label", "source", "kind", "skin_tone")
+            for column in ("label", "source", "kind", "body_site", "skin_tone")
         },
         "label_by_source": _crossed(rows, "source"),
         "label_by_skin_tone": _crossed(rows, "skin_tone"),
-        "duplicates": _crossings(exact, near, seen),
-        "watermarks": [{**asdict(mark), "box": list(mark.box)} for mark in marks],
-        "confounding": confounding(looks, seen, groups, [mark.box for mark in marks], boxes),
-        "changed_since_manifest": [
-            row.file
-            for row, look in zip(seen, looks, strict=True)
-            if row.sha256 and row.sha256 != look.digest
-        ],
     }
-    by_file = {row.file: look for row, look in zip(seen, looks, strict=True)}
-    ranked = tuple(s for kind in KINDS for s in suspicions[kind])
-    with write_errors(out):
-        write_table(
-            out / "audit.csv",
-            COLUMNS,
-            [[getattr(line, column) for column in COLUMNS] for line in ranked],
-        )
-        write_json(out / "audit.json", summary)
-        atomic_write(out / "audit.html", page(summary, suspicions, by_file, KINDS))
-    progress("weighing", 1, 1)
-    return Audit(ranked, tuple(pairs), summary)
 
 
 def read_pairs(path: Path) -> list[tuple[str, str]]:
@@ -188,17 +183,17 @@ def read_pairs(path: Path) -> list[tuple[str, str]]:
         ]
 
 
-def _tiny(looks: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
+def _tiny(photos: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
     return [
         Suspicion(
             "tiny",
             row.file,
             "",
-            round(1 - min(look.width, look.height) / TINY_SIDE, 4),
-            f"{look.width} × {look.height} pixels",
+            round(1 - min(photo.width, photo.height) / TINY_SIDE, 4),
+            f"{photo.width} × {photo.height} pixels",
         )
-        for look, row in zip(looks, seen, strict=True)
-        if min(look.width, look.height) < TINY_SIDE
+        for photo, row in zip(photos, seen, strict=True)
+        if min(photo.width, photo.height) < TINY_SIDE
     ]
 
 
@@ -216,10 +211,10 @@ def _pairs(kind: str, pairs: Sequence[Pair], seen: Sequence[Row]) -> list[Suspic
     return lines
 
 
-def _off_topic(looks: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
+def _off_topic(photos: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:
     return [
         Suspicion("off_topic", row.file, "", round(float(score), 4), row.source_label or row.label)
-        for row, score in zip(seen, off_topic.off_topic_scores(looks), strict=True)
+        for row, score in zip(seen, off_topic.off_topic_scores(photos), strict=True)
         if score >= off_topic.THRESHOLD
     ]
 

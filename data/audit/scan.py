@@ -1,15 +1,17 @@
 """The one pass over the photos: each is opened once, and little of it is kept."""
 
-import hashlib
 import io
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Final
 
 import imagehash
 import numpy as np
+from calcinosis.common.files import file_digest
+from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, resolve
 from numpy.typing import NDArray
 from PIL import Image
@@ -73,9 +75,8 @@ def scan(
     open_photo: OpenPhoto,
     embed: Embed,
     workers: int = 2,
-    progress: Callable[[int], None] = lambda count: None,
 ) -> tuple[list[ScannedPhoto], list[Unreadable]]:
-    """ScannedPhoto at every photo once.
+    """Open every photo once and keep what the audit needs of it.
 
     Args:
         rows: the photos.
@@ -84,7 +85,6 @@ def scan(
             unreadable.
         embed: maps n pictures to n × d numbers.
         workers: threads that open files while the backbone works.
-        progress: told how many photos are done, each time some more are.
 
     Returns:
         The readable photos and the others, each in the order of the rows.
@@ -92,55 +92,47 @@ def scan(
     Raises:
         ManifestError: when a listed file is not there.
     """
-    looks: list[ScannedPhoto] = []
+    scanned: list[ScannedPhoto] = []
     unreadable: list[Unreadable] = []
-    done = 0
-    for batch in _opened(rows, root, open_photo, workers):
-        readable = [item for item in batch if isinstance(item, _Opened)]
-        unreadable += [item for item in batch if isinstance(item, Unreadable)]
-        if readable:
-            vectors = np.asarray(embed([item.photo for item in readable]), dtype=np.float32)
+    batch: list[_Opened] = []
+
+    def finish() -> None:
+        if batch:
+            vectors = np.asarray(embed([photo for photo, _ in batch]), dtype=np.float32)
             vectors /= np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-9)
-            looks += [item.look(vector) for item, vector in zip(readable, vectors, strict=True)]
-        done += len(batch)
-        progress(done)
-    return looks, unreadable
+            scanned.extend(
+                replace(kept, embedding=vector)
+                for (_, kept), vector in zip(batch, vectors, strict=True)
+            )
+            batch.clear()
+
+    opened = _opened(rows, root, open_photo, workers)
+    for item in track(opened, "Reading the photographs", total=len(rows)):
+        if isinstance(item, Unreadable):
+            unreadable.append(item)
+            continue
+        batch.append(item)
+        if len(batch) == _BATCH:
+            finish()
+    finish()
+    return scanned, unreadable
 
 
-@dataclass(frozen=True, slots=True, eq=False)
-class _Opened:
-    row: int
-    photo: Image.Image
-    digest: str
-    hashes: NDArray[np.bool_]
-    thumbnail: bytes
-
-    def look(self, embedding: NDArray[np.float32]) -> ScannedPhoto:
-        return ScannedPhoto(
-            row=self.row,
-            width=self.photo.width,
-            height=self.photo.height,
-            digest=self.digest,
-            hashes=self.hashes,
-            thumbnail=self.thumbnail,
-            embedding=embedding,
-        )
+_Opened = tuple[Image.Image, ScannedPhoto]
 
 
 def _opened(
     rows: Sequence[Row], root: Path, open_photo: OpenPhoto, workers: int
-) -> Iterator[list[_Opened | Unreadable]]:
-    """Batches of opened photos, the next one being opened while the last one is worked on."""
-
-    def open_one(number: int) -> _Opened | Unreadable:
-        return _open(number, resolve(root, rows[number]), open_photo)
-
-    batches = [range(i, min(i + _BATCH, len(rows))) for i in range(0, len(rows), _BATCH)]
+) -> Iterator[_Opened | Unreadable]:
+    """The photos in their order, the next few being opened while the last ones are worked on."""
     with ThreadPoolExecutor(workers) as pool:
-        ahead = [pool.submit(open_one, number) for number in batches[0]] if batches else []
-        for following in [*batches[1:], range(0)]:
-            current, ahead = ahead, [pool.submit(open_one, number) for number in following]
-            yield [future.result() for future in current]
+        ahead: deque[Future[_Opened | Unreadable]] = deque()
+        for number, row in enumerate(rows):
+            ahead.append(pool.submit(_open, number, resolve(root, row), open_photo))
+            if len(ahead) > _BATCH:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
 
 
 def _open(number: int, path: Path, open_photo: OpenPhoto) -> _Opened | Unreadable:
@@ -150,12 +142,14 @@ def _open(number: int, path: Path, open_photo: OpenPhoto) -> _Opened | Unreadabl
         thumbnail.thumbnail((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS, 2.0)
         stream = io.BytesIO()
         thumbnail.save(stream, "JPEG", quality=_THUMBNAIL_QUALITY)
-        return _Opened(
+        return photo, ScannedPhoto(
             row=number,
-            photo=photo,
-            digest=hashlib.sha256(path.read_bytes()).hexdigest(),
+            width=photo.width,
+            height=photo.height,
+            digest=file_digest(path),
             hashes=perceptual_hashes(thumbnail),
             thumbnail=stream.getvalue(),
+            embedding=np.empty(0, np.float32),  # which comes a batch at a time
         )
     except Exception as error:  # whatever a decoder raises, the file is no photo and the rest go on
         return Unreadable(number, str(getattr(error, "message", error)) or type(error).__name__)
@@ -170,12 +164,12 @@ def perceptual_hashes(photo: Image.Image) -> NDArray[np.bool_]:
 
 
 def small_pictures(
-    looks: Sequence[ScannedPhoto], size: tuple[int, int] | None = None, mode: str = "RGB"
+    photos: Sequence[ScannedPhoto], size: tuple[int, int] | None = None, mode: str = "RGB"
 ) -> Iterator[NDArray[np.uint8]]:
     """The thumbnails, one after another: height × width (× 3 for RGB), of one `size` if given."""
-    for look in looks:
-        with Image.open(io.BytesIO(look.thumbnail)) as photo:
-            picture = photo.convert(mode)
+    for photo in photos:
+        with Image.open(io.BytesIO(photo.thumbnail)) as thumbnail:
+            picture = thumbnail.convert(mode)
             if size is not None:
                 picture = picture.resize(size, Image.Resampling.BOX)
             yield np.asarray(picture)
@@ -184,11 +178,11 @@ def small_pictures(
 class GreyPictures(Sequence[NDArray[np.uint8]]):
     """The thumbnails in grey, height × width, each decoded when it is asked for."""
 
-    def __init__(self, looks: Sequence[ScannedPhoto]) -> None:
-        self._looks = looks
+    def __init__(self, photos: Sequence[ScannedPhoto]) -> None:
+        self._photos = photos
 
     def __len__(self) -> int:
-        return len(self._looks)
+        return len(self._photos)
 
     def __getitem__(self, number: Any) -> Any:
-        return next(small_pictures([self._looks[number]], mode="L"))
+        return next(small_pictures([self._photos[number]], mode="L"))

@@ -4,7 +4,7 @@ import io
 
 import numpy as np
 import pytest
-from calcinosis.data.audit.alignment import align, look_at, mirror
+from calcinosis.data.audit.alignment import align, detect_keypoints, mirror
 from calcinosis.data.audit.duplicates import (
     HASH_BITS,
     THRESHOLD,
@@ -93,7 +93,9 @@ def test_precision_and_recall_on_drawn_pairs(drawn):
 def test_every_way_of_copying_is_seen_through(name):
     rng = np.random.default_rng(1)
     picture = skin(100)
-    found = compare(look_at(_small(picture)), look_at(_small(COPIES[name](picture, rng))))
+    found = compare(
+        detect_keypoints(_small(picture)), detect_keypoints(_small(COPIES[name](picture, rng)))
+    )
     assert found is not None
     assert found[0] >= THRESHOLD
     assert ("mirrored" in found[1]) == ("mirrored" in name)
@@ -106,7 +108,7 @@ def _small(picture: Image.Image) -> Image.Image:
 
 
 def test_a_shared_logo_makes_no_pair():
-    first, second = (look_at(_small(stamped(skin(seed)))) for seed in (7, 8))
+    first, second = (detect_keypoints(_small(stamped(skin(seed)))) for seed in (7, 8))
     assert align(first, second) is None or align(first, second).agreement < THRESHOLD
     looks = [look(stamped(skin(seed)), str(seed)) for seed in range(40, 60)]
     assert near_duplicates(looks) == []
@@ -125,14 +127,14 @@ def test_smooth_photos_without_keypoints_are_told_by_the_whole_frame():
 def test_the_mirror_of_the_keypoints_is_the_keypoints_of_the_mirror():
     """The fast way (reordering numbers) against the slow one (looking at the mirrored picture)."""
     picture = _small(skin(3))
-    fast, slow = mirror(look_at(picture)), look_at(ImageOps.mirror(picture))
+    fast, slow = mirror(detect_keypoints(picture)), detect_keypoints(ImageOps.mirror(picture))
     distance = np.linalg.norm(fast.points[:, None] - slow.points[None], axis=2)
     near = np.argwhere(distance < 0.5)
     a, b = fast.descriptors[near[:, 0]] / 255.0, slow.descriptors[near[:, 1]] / 255.0
     likeness = np.einsum("ij,ij->i", a, b)
     assert len(near) > 20
     assert np.median(likeness) > 0.97
-    assert np.array_equal(mirror(fast).descriptors, look_at(picture).descriptors)
+    assert np.array_equal(mirror(fast).descriptors, detect_keypoints(picture).descriptors)
 
 
 def test_hash_candidates_are_those_of_a_slow_search(drawn):
