@@ -23,8 +23,8 @@ BODY_SITES: Final = ("acral_hand", "acral_foot", "ear", "elbow_knee", "face", "t
 """Where on the body; what each word means stands in `curated/body_site_rules.toml`."""
 
 _SHA256: Final = re.compile(r"[0-9a-f]{64}")
-_FRACTION: Final = re.compile(r"\A((?:.*:)?[0-9]+)[.,]0+\Z")
-_NUMBER: Final = re.compile(r"(.*:)?([0-9]{1,30})")
+_FRACTION: Final = re.compile(r"\A((?:.*[: ])?[0-9]+)[.,]0+\Z")
+_NUMBER: Final = re.compile(r"(.*[: ])?([0-9]{1,30})")
 _NO_NAME: Final = re.compile(
     r"#(n/a|ref!|value!|name\?|div/0!|null!|num!)|nan|<na>|nat|n/?a|null|none|[+-]?\d+([.,]\d+)?e[+-]\d+",
     re.IGNORECASE,

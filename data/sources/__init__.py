@@ -19,7 +19,7 @@ from calcinosis.data.sources import (
     scin,
     sd198,
 )
-from calcinosis.data.sources.building import BuildResult, LeftOut, write_build
+from calcinosis.data.sources.building import BuildResult, write_build
 
 ADAPTERS: Mapping[str, Callable[[Path], BuildResult]] = MappingProxyType(
     {
@@ -63,4 +63,4 @@ def build(set_name: str, root: Path, *, labels: Sequence[str] = LABELS) -> Build
     return adapter(root)
 
 
-__all__ = ["ADAPTERS", "BuildResult", "LeftOut", "build", "write_build"]
+__all__ = ["ADAPTERS", "BuildResult", "build", "write_build"]

@@ -248,11 +248,13 @@ def curate(
     remarks = [*notes]
     if photos and photos.passed_over:
         remarks.append(
-            f"{photos.passed_over.total()} files are no photos: {_named(photos.passed_over)}"
+            f"{photos.passed_over.total()} files were passed over: {_named(photos.passed_over)}"
         )
     heic = sum(row.file.casefold().endswith((".heic", ".heif")) for row in rows)
     if heic:
-        remarks.append(f"{heic} photos are HEIC: reading them takes pip install 'calcinosis[heic]'")
+        remarks.append(
+            f"{heic} photos end in .heic: reading HEIC takes pip install 'calcinosis[heic]'"
+        )
     if twice:
         remarks.append(f"{twice} rows name a photo that an earlier row already has; left out")
     if unlisted:

@@ -161,9 +161,11 @@ def test_what_spreadsheets_add_changes_nothing(manifest, dress):
 
 
 def test_a_number_as_group_is_one_patient_however_a_table_spells_it(manifest):
-    rows = "a.jpg,milium,c,3\nb.jpg,milium,c,3.0\nc.jpg,other,c,clinic:4.0\nd.jpg,other,c,v1.0\n"
+    rows = (
+        "a.jpg,milium,c,3\nb.jpg,milium,c,3.0\nc.jpg,other,c,own:patient 4.0\nd.jpg,other,c,v1.0\n"
+    )
     found = read_manifest(manifest(HEADER + rows), labels=LABELS)
-    assert [row.group for row in found] == ["3", "3", "clinic:4", "v1.0"]
+    assert [row.group for row in found] == ["3", "3", "own:patient 4", "v1.0"]
     fault = refused(manifest(HEADER + "a.jpg,milium,c,03\nb.jpg,milium,c,3.0\n"))
     assert fault.code == "ambiguous_group"
     assert "row 3" in str(fault)
