@@ -1,10 +1,10 @@
 """`calcinosis data`, `audit` and `split`: photographs are fetched, listed, looked over and divided."""
 
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Final
 
 import typer
-from calcinosis.cli.errors import console, handle_errors, print_line, print_note
+from calcinosis.cli.errors import handle_errors, print_line, print_note
 from calcinosis.cli.options import (
     LabelledConfigOption,
     LabelsOption,
@@ -105,11 +105,17 @@ def build_set(
     name: Annotated[str, typer.Argument(metavar="SET", help="A name from `data list`.")],
     root: Annotated[Path, typer.Option("--root", help="Folder that holds the set's own files.")],
     out: Annotated[Path, typer.Option("--out", help="Manifest to write.")],
+    labels: LabelsOption = None,
+    config: LabelledConfigOption = None,
 ) -> None:
-    """Turn a set's own files into a manifest; what is missing and dropped is listed beside it."""
+    """Turn a set's own files into a manifest; what is missing and dropped is listed beside it.
+
+    A folder of your own is the set `own`. With --labels or --config, a folder that is named after a
+    label is that label.
+    """
     from calcinosis.data.sources import build, write_build
 
-    result = build(name, root)
+    result = build(name, root, labels=label_set(labels, config))
     for place in write_build(result, out):
         print_note(f"wrote {place}")
     groups = len({row.group for row in result.rows})
@@ -138,21 +144,10 @@ def audit(
     from calcinosis.model.config import SHIPPED
     from calcinosis.model.embedding import Embedder
     from calcinosis.model.photo import open_photo
-    from rich.progress import Progress
 
     rows = checked_rows(manifest, root, label_set(labels, config))
     embed = Embedder(checkpoint or SHIPPED)
-    with Progress(console=console) as bars:
-        bar_of: dict[str, Any] = {}
-
-        def show(step: str, done: int, of: int) -> None:
-            if step not in bar_of:
-                bar_of[step] = bars.add_task(step, total=of)
-            bars.update(bar_of[step], completed=done)
-
-        found = find_faults(
-            rows, root, out, open_photo=open_photo, embed=embed, workers=workers, progress=show
-        )
+    found = find_faults(rows, root, out, open_photo=open_photo, embed=embed, workers=workers)
     for kind, count in found.summary["suspicions"].items():
         print_note(f"{kind.replace('_', ' ')}: {count}")
     print_note(f"wrote audit.json, audit.csv and audit.html to {out}")

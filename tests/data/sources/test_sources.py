@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from calcinosis.cli.main import app
 from calcinosis.common.errors import DataError
 from calcinosis.data.curation import LABELS
 from calcinosis.data.manifest import Row, read_manifest
@@ -15,6 +16,7 @@ from calcinosis.data.sources.building import PhotoIndex
 from calcinosis.data.sources.scin import parse_weights
 from calcinosis.data.sources.tables import read_table
 from PIL import Image
+from typer.testing import CliRunner
 
 # Eight rows of the real table (Groh et al. 2021, CC BY-NC-SA 3.0).
 FITZPATRICK17K_ROWS = Path(__file__).with_name("fitzpatrick17k_rows.csv")
@@ -326,6 +328,10 @@ def test_a_folder_named_after_a_label_is_that_label(tmp_path: Path, draw: Draw) 
     }
     write_build(build("own", tmp_path, labels=labels), tmp_path / "own.csv")
     assert len(read_manifest(tmp_path / "own.csv", labels=labels)) == 5
+    arguments = ["data", "build", "own", "--root", str(tmp_path), "--out", str(tmp_path / "c.csv")]
+    ended = CliRunner().invoke(app, [*arguments, "--labels", ",".join(labels)])
+    assert ended.exit_code == 0, ended.output
+    assert (tmp_path / "c.csv").read_bytes() == (tmp_path / "own.csv").read_bytes()
     without_other = build("own", tmp_path, labels=labels[:-1])
     assert [photo.source_label for photo in without_other.dropped] == ["wart"]
     with pytest.raises(DataError, match="set own"):
