@@ -194,10 +194,20 @@ class _TimmFeatures(nn.Module):
 
 @torch.no_grad()
 def _channels(stages: nn.Module, size: int, name: str) -> int:
-    stages.eval()
-    shape: Sequence[int] = stages(torch.zeros(1, 3, size, size)).shape
+    """Channels of the feature map; layers that it does not depend on are frozen, since nothing trains them."""
+    called: set[nn.Module] = set()
+    hooks = [
+        module.register_forward_pre_hook(lambda module, _: called.add(module))
+        for module in stages.modules()
+    ]
+    shape: Sequence[int] = stages.eval()(torch.zeros(1, 3, size, size)).shape
+    for hook in hooks:
+        hook.remove()
     if len(shape) != 4 or shape[2] != shape[3]:
         raise _not_convolutional(name)
+    for module in stages.modules():  # a network's own head, for one, of which timm leaves the norm
+        if called.isdisjoint(module.modules()):
+            module.requires_grad_(False)
     return shape[1]
 
 

@@ -127,6 +127,12 @@ class Finding:
         """The heat map of the only photo, or of the first that the network was asked about."""
         return next((heat_map for heat_map in self.heat_maps if heat_map), None)
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        from calcinosis.model.show import finding_html
+
+        return finding_html(self)
+
     def as_json(self) -> dict[str, Any]:
         """The finding as the command line and the API give it, without the heat map."""
         return {

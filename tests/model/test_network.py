@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from calcinosis.common.errors import BackboneError
 from calcinosis.model.backbones import Backbone, build_backbone
-from calcinosis.model.network import Network, PooledMap
+from calcinosis.model.network import Network, PooledMap, check_trainable_stages
 from calcinosis.model.preprocessing import Preprocessing
 from torch import nn
 
@@ -228,3 +229,56 @@ def test_test_time_flips_give_the_mean_of_what_is_said_of_both(inputs: torch.Ten
     torch.testing.assert_close(both(inputs), expected, rtol=1e-4, atol=1e-5)
     features = both.pretrained_features(both.forward_frozen(inputs))
     torch.testing.assert_close(both.head(features), expected, rtol=1e-4, atol=1e-5)
+
+
+FAMILIES = [
+    ("package:efficientnet_lite0", 6),
+    ("timm:test_efficientnet", 2),
+    ("timm:test_resnet", 0),
+    ("timm:test_convnext", 0),
+    ("timm:resnet18", 0),
+    ("torchvision:resnet18", 3),
+    ("torchvision:efficientnet_b0", 5),
+    ("torchvision:mobilenet_v3_small", 8),
+    ("torchvision:densenet121", 8),
+    ("torchvision:vgg11", 16),
+    ("torchvision:convnext_tiny", 6),
+]
+
+
+@pytest.mark.parametrize(("name", "frozen_stages"), FAMILIES, ids=[name for name, _ in FAMILIES])
+def test_every_family_trains_what_it_says(name: str, frozen_stages: int) -> None:
+    """Two steps of training change each weight that is to be trained, and none that is frozen."""
+    torch.manual_seed(0)
+    backbone = build_backbone(name, pretrained=False)
+    check_trainable_stages(backbone, frozen_stages)
+    network = Network(backbone, LABELS, frozen_stages=frozen_stages).train()
+    before = {name: value.clone() for name, value in network.named_parameters()}
+    trained = [p for p in network.parameters() if p.requires_grad]
+    optimiser = torch.optim.AdamW(trained, lr=0.01)
+    for _ in range(2):
+        inputs = torch.randn(4, 3, 96, 96)
+        loss = nn.functional.cross_entropy(network(inputs), torch.arange(4))
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in trained), "no weight is trained in name alone"
+        optimiser.step()
+    changed = {n for n, value in network.named_parameters() if not torch.equal(value, before[n])}
+    assert changed == {n for n, value in network.named_parameters() if value.requires_grad}
+    assert any(n.startswith("trainable.") for n in changed)
+    assert not any(n.startswith("frozen.") for n in changed)
+
+
+def test_more_frozen_stages_than_there_are_is_an_error_of_both_numbers() -> None:
+    backbone = build_backbone("timm:test_resnet", pretrained=False)
+    for refused in (
+        lambda: Network(backbone, LABELS, frozen_stages=6),
+        lambda: Network(backbone, LABELS, frozen_stages=6, multi_scale=True),
+        lambda: check_trainable_stages(backbone, 6),
+    ):
+        with pytest.raises(BackboneError, match=r"1 stage,.* frozen_stages = 6") as caught:
+            refused()
+        assert caught.value.code == "too_few_stages"
+    with pytest.raises(BackboneError, match="frozen_stages = 1"):
+        check_trainable_stages(backbone, 1)
+    Network(backbone, LABELS, frozen_stages=1)  # a probe trains no stage
