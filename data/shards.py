@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, BinaryIO, Final, Protocol, cast
+from typing import Any, BinaryIO, Final, cast
 
 from calcinosis.common.errors import DataError
 
@@ -29,34 +29,13 @@ _NAME_COLUMNS: Final = ("file", "path", "image.path")
 _CONTENT_COLUMNS: Final = ("content", "bytes", "image.bytes")
 
 
-class Shard(Protocol):
-    """A file that holds photos."""
-
-    def names(self) -> Iterator[str]:
-        """The names of its photos, in their order."""
-
-    def check(self, name: str) -> None:
-        """Make sure that a photo is there and can be read.
-
-        Raises:
-            DataError: `missing_photo`, or `unsafe_member` for what is no plain member of one name.
-        """
-
-    def read(self, name: str) -> bytes:
-        """The bytes of a photo; at most `MOST_BYTES` of them.
-
-        Raises:
-            DataError: as `check`, and `damaged_shard`.
-        """
-
-
 def split_name(file: str) -> tuple[str, str] | None:
     """The shard and the name inside it, of a manifest's `file`; None where none can be meant."""
     parts = _INSIDE.fullmatch(file)
     return (parts[1], parts[2]) if parts else None
 
 
-def open_shard(path: Path) -> Shard:
+def open_shard(path: Path) -> "_Tar | _Parquet":
     """A shard, indexed once for as long as it does not change.
 
     Raises:
@@ -67,7 +46,7 @@ def open_shard(path: Path) -> Shard:
 
 
 @lru_cache(maxsize=_OPEN_SHARDS)
-def _open_shard(path: Path, changed: int, size: int) -> Shard:
+def _open_shard(path: Path, changed: int, size: int) -> "_Tar | _Parquet":
     return _Tar(path) if path.suffix.lower() == ".tar" else _Parquet(path)
 
 
@@ -113,10 +92,12 @@ class _Tar:
             )
         self._places[name] = place
 
-    def names(self) -> Iterator[str]:
-        yield from self._places
-
     def check(self, name: str) -> None:
+        """Make sure that a photo is there and can be read.
+
+        Raises:
+            DataError: `missing_photo`, or `unsafe_member` for what is no plain member of one name.
+        """
         self._place(name)
 
     def _place(self, name: str) -> tuple[int, int]:
@@ -128,6 +109,7 @@ class _Tar:
         return place
 
     def read(self, name: str) -> bytes:
+        """The bytes of a photo, at most `MOST_BYTES` of them; raises as `check`."""
         offset, size = self._place(name)
         with self._path.open("rb") as file:
             file.seek(offset)
@@ -213,10 +195,8 @@ class _Parquet:
         listed = values.to_pylist()
         return [value and value[inner] for value in listed] if inner else listed
 
-    def names(self) -> Iterator[str]:
-        yield from self._places
-
     def check(self, name: str) -> None:
+        """As of a tar file."""
         self._place(name)
 
     def _place(self, name: str) -> tuple[int, int]:
@@ -229,6 +209,7 @@ class _Parquet:
         return place
 
     def read(self, name: str) -> bytes:
+        """As of a tar file; raises `damaged_shard`, too."""
         group, row = self._place(name)
         kept = self._group
         if kept[0] != group:

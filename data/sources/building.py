@@ -109,10 +109,16 @@ class PhotoIndex:
         top = root.resolve()
         for folder, folders, names in os.walk(root, followlinks=False):
             for name in sorted(folders):
+                path = Path(folder, name)
                 if _is_litter(name):
-                    folders.remove(name)
-                    files = sum(len(names) for _, _, names in os.walk(Path(folder, name)))
+                    files = sum(len(names) for _, _, names in os.walk(path))
                     self.passed_over[f"in a system's folder {name}"] += files
+                elif path.is_symlink():
+                    reason = "is a link to a folder; put the folder itself here"
+                    self.unread.append((_readable(path.relative_to(root).as_posix()), reason))
+                else:
+                    continue
+                folders.remove(name)
             folders.sort()
             for name in sorted(names):
                 self._note(Path(folder, name), root, top)
@@ -131,8 +137,7 @@ class PhotoIndex:
         elif suffix not in PHOTO_SUFFIXES and suffix not in OTHER_FORMATS and not _is_photo(path):
             self.passed_over[f"{_NO_PHOTO} ({suffix or 'none'})"] += 1
         elif reason := _fault_of(path, file, top):
-            readable = os.fsencode(file).decode(errors="backslashreplace")
-            self.unread.append((readable, reason))
+            self.unread.append((_readable(file), reason))
         else:
             self.files.append(file)
 
@@ -153,6 +158,11 @@ class PhotoIndex:
 
 def _key(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
+
+
+def _readable(name: str) -> str:
+    """A name that is not UTF-8 in letters that are."""
+    return os.fsencode(name).decode(errors="backslashreplace")
 
 
 def _is_litter(name: str) -> bool:
