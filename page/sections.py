@@ -35,13 +35,15 @@ def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
     return render("header", language, say=words(language, labels), languages=names)
 
 
-def frame(language: str) -> str:
+def frame(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """Where a photo is chosen and framed."""
     say = words(language)
     problems = {code: problem_text(code, language) for code in say.table["errors"]}
     limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": MIN_SIDE}
     strings = {**problems, **say.table["frame"], **limits}
-    return render("frame", language, strings=json.dumps(strings), accept=_ACCEPTED, cases=False)
+    return render(
+        "frame", language, strings=json.dumps(strings), accept=_ACCEPTED, cases=labels == LABELS
+    )
 
 
 def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:

@@ -32,6 +32,7 @@ from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import requests as incoming
 from calcinosis.page import sections as views
+from calcinosis.page.cases import cases
 from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.guard import Guard
@@ -87,8 +88,9 @@ class Answers:
         labels = self.reader.config.labels
         sections = {
             "header": views.header(language, labels),
-            "frame": views.frame(language),
+            "frame": views.frame(language, labels),
             "finding": "",
+            "cases": cases(self.told_with, language),
             "learn": views.learn(language, labels),
             "quiz": self.quiz.start(language) if self.quiz else "",
             "sources": views.sources(language),

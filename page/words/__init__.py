@@ -19,10 +19,14 @@ _TABLES: Final = Path(__file__).parent
 def words(language: str = "en", labels: tuple[str, ...] = LABELS) -> Words:
     """The strings of a language, by its code; a ValueError names the codes there are.
 
+    They stand in `en.toml` and, so that no file is too long to read, in any `en-….toml` beside it.
     What speaks of this project's conditions is said in general where the labels are somebody else's.
     """
     ours = words_of_findings(language).table
-    table = tomllib.loads((_TABLES / f"{language}.toml").read_text(encoding="utf-8"))
+    files = [_TABLES / f"{language}.toml", *sorted(_TABLES.glob(f"{language}-*.toml"))]
+    table: dict[str, Any] = {}
+    for file in files:
+        table |= tomllib.loads(file.read_text(encoding="utf-8"))
     if labels != LABELS:
         table = _replaced(table, table["own_labels"])
     return Words(_unbroken(ours | table))
