@@ -18,11 +18,14 @@ BEGIN: Final = "<!-- figures: written by docs/figures.py -->"
 END: Final = "<!-- end of figures -->"
 
 _SUMMARY: Final = (
-    ("auroc", "Ranks a photo of it above another one (AUROC)", False),
-    ("sensitivity", "Named when present", True),
-    ("specificity", "Not named when absent", True),
-    ("conformal.coverage", "Kept in the list of what cannot be excluded", True),
+    ("suggestive.precision", "Of the photos called suggestive of it, so many show it", True),
+    ("suggestive.count", "Photos called suggestive of it", False),
+    ("sensitivity", "Most probable label when present (sensitivity)", True),
+    ("average_precision", "Average precision against all other photos", False),
+    ("auroc", "AUROC against all other photos", False),
+    ("conformal.coverage", "Not excluded when present (coverage of the prediction set)", True),
 )
+_EXTERNAL: Final = ("suggestive.false_rate", "suggestive.false_rate_malignant", "auroc")
 
 
 def read_metrics(checkpoint: Path = SHIPPED) -> dict[str, Any]:
@@ -32,28 +35,58 @@ def read_metrics(checkpoint: Path = SHIPPED) -> dict[str, Any]:
 
 
 def summary(metrics: dict[str, Any]) -> str:
-    """A column a condition, and below the table the figures of all labels together."""
+    """The figures on left-out sources first, then a column per condition, then those of all labels together."""
     conditions = metrics["labels"][:-1]
     counts = metrics["label_counts"]
     head = [f"{plain_name(label)} ({counts[label]:,} photos)" for label in conditions]
-    rows = [
-        [
-            words,
-            *(_said(find_figure(metrics, f"{family}.{label}"), percent) for label in conditions),
-        ]
-        for family, words, percent in _SUMMARY
+    rows: list[list[str]] = []
+    for family, words, percent in _SUMMARY:
+        figures = [find_figure(metrics, f"{family}.{label}") for label in conditions]
+        digits = 0 if family == "suggestive.count" else 3
+        texts = [format_estimate(figure, percent=percent, digits=digits) for figure in figures]
+        # A row that says the same as one above it says nothing.
+        if any(figures) and texts not in [row[1:] for row in rows]:
+            rows.append([words, *texts])
+    wrong = [
+        f"{row.title}: {row.text} of {row.figure['n']:,}."
+        for row in list_figures(metrics, _EXTERNAL[:2])
+        if row.figure["value"] is not None
     ]
-    three = _said(find_figure(metrics, "three_way_balanced_accuracy"), percent=True)
-    every = _said(find_figure(metrics, "balanced_accuracy"), percent=True)
+    three, every = (
+        format_estimate(find_figure(metrics, name), percent=True)
+        for name in ("three_way_balanced_accuracy", "balanced_accuracy")
+    )
     return "\n".join(
         [
+            *external(metrics),
+            f"Cross-validated on {metrics['n']:,} photographs of {metrics['groups']:,} patients or pictures of the "
+            "sources learnt from, no patient split (in brackets the 95 % interval, from resampled patients):",
+            "",
             table(["", *head], rows),
             "",
-            f"Told apart rightly, each condition counting alike: {three} among the three, {every} with "
-            f"something else as a fourth. {metrics['n']:,} photographs of {metrics['groups']:,} patients or "
-            "pictures; in brackets the 95 % interval, over resampled patients.",
+            " ".join(
+                [
+                    *wrong,
+                    f"Balanced accuracy: {three} among the conditions, {every} among all labels.",
+                ]
+            ),
         ]
     )
+
+
+def external(metrics: dict[str, Any]) -> list[str]:
+    """The table of each source that was left out of training and then predicted."""
+    rows = [
+        [source, row.title, row.text, f"{row.figure['n']:,}"]
+        for source, block in (metrics.get("leave_one_source_out") or {}).items()
+        if block.get("label_counts", {}).get(metrics["labels"][-1])  # others, so that alarms can be false
+        for row in list_figures(block | {"labels": metrics["labels"]}, _EXTERNAL)
+        if row.figure["value"] is not None
+    ]
+    if not rows:
+        return []
+    head = ["Left out of training", "Figure", "Value (95 % interval)", "Photos"]
+    return ["On sources that it had not learnt from:", "", table(head, rows), ""]
 
 
 def every_figure(metrics: dict[str, Any]) -> str:
@@ -62,14 +95,10 @@ def every_figure(metrics: dict[str, Any]) -> str:
     return table(["Figure", "Value (95 % interval)", "Photos"], rows)
 
 
-def _said(figure: dict[str, Any] | None, percent: bool) -> str:
-    return format_estimate(figure, percent=percent)
-
-
 def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table in Markdown."""
-    lines = [" | ".join(head), "|".join(["---"] * len(head)), *(" | ".join(row) for row in rows)]
-    return "\n".join(f"| {line} |" for line in lines)
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
 
 
 def with_figures(readme: str, metrics: dict[str, Any]) -> str:

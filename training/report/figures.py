@@ -1,11 +1,14 @@
 """The figures that report and card list, with their titles."""
 
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from calcinosis.training.evaluate.metrics.compute import METRICS, listed_metrics
 from calcinosis.training.evaluate.metrics.registry import Metric, metric_of
 from calcinosis.training.report.formatting import format_estimate, plain_name
+
+LEAD: Final = "suggestive."
+"""What a reader would act on stands first."""
 
 
 class Listed(NamedTuple):
@@ -31,6 +34,7 @@ def list_figures(metrics: dict[str, Any], names: Sequence[str] | None = None) ->
     and so does a metric's name.
     """
     listed = [metric.name for metric in listed_metrics()]
+    listed.sort(key=lambda name: not name.startswith(LEAD))
     for name in listed if names is None else (name.removesuffix(".*") for name in names):
         metric = METRICS.get(name) or metric_of(name)
         if metric is None:
