@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from calcinosis.model.config import SHIPPED
 from calcinosis.training.evaluate.metrics.compute import find_figure
-from calcinosis.training.report.figures import list_figures
+from calcinosis.training.report.figures import EXTERNAL, averaged, external_figures, list_figures
 from calcinosis.training.report.formatting import format_estimate, plain_name
 
 README: Final = Path(__file__).parents[1] / "README.md"
@@ -25,7 +25,6 @@ _SUMMARY: Final = (
     ("auroc", "AUROC against all other photos", False),
     ("conformal.coverage", "Not excluded when present (coverage of the prediction set)", True),
 )
-_EXTERNAL: Final = ("suggestive.false_rate", "suggestive.false_rate_malignant", "auroc")
 
 
 def read_metrics(checkpoint: Path = SHIPPED) -> dict[str, Any]:
@@ -36,6 +35,7 @@ def read_metrics(checkpoint: Path = SHIPPED) -> dict[str, Any]:
 
 def summary(metrics: dict[str, Any]) -> str:
     """The figures on left-out sources first, then a column per condition, then those of all labels together."""
+    metrics = averaged(metrics)
     conditions = metrics["labels"][:-1]
     counts = metrics["label_counts"]
     head = [f"{plain_name(label)} ({counts[label]:,} photos)" for label in conditions]
@@ -49,7 +49,7 @@ def summary(metrics: dict[str, Any]) -> str:
             rows.append([words, *texts])
     wrong = [
         f"{row.title}: {row.text} of {row.figure['n']:,}."
-        for row in list_figures(metrics, _EXTERNAL[:2])
+        for row in list_figures(metrics, EXTERNAL[:2])
         if row.figure["value"] is not None
     ]
     three, every = (
@@ -75,23 +75,23 @@ def summary(metrics: dict[str, Any]) -> str:
 
 
 def external(metrics: dict[str, Any]) -> list[str]:
-    """The table of each source that was left out of training and then predicted."""
+    """The table of what was left out of training and then predicted."""
     rows = [
-        [source, row.title, row.text, f"{row.figure['n']:,}"]
-        for source, block in (metrics.get("leave_one_source_out") or {}).items()
-        if block.get("label_counts", {}).get(metrics["labels"][-1])  # others, so that alarms can be false
-        for row in list_figures(block | {"labels": metrics["labels"]}, _EXTERNAL)
-        if row.figure["value"] is not None
+        [title, row.title, row.text, f"{row.figure['n']:,}"]
+        for title, row in external_figures(metrics, EXTERNAL[:4])
+        if row.name.startswith("suggestive") or metrics.get("leave_other_out")
     ]
     if not rows:
         return []
     head = ["Left out of training", "Figure", "Value (95 % interval)", "Photos"]
-    return ["On sources that it had not learnt from:", "", table(head, rows), ""]
+    return ["On what it had not learnt from:", "", table(head, rows), ""]
 
 
 def every_figure(metrics: dict[str, Any]) -> str:
     """Every figure that the card states, one a row, with its interval."""
-    rows = [[row.title, row.text, f"{row.figure['n']:,}"] for row in list_figures(metrics)]
+    rows = [
+        [row.title, row.text, f"{row.figure['n']:,}"] for row in list_figures(averaged(metrics))
+    ]
     return table(["Figure", "Value (95 % interval)", "Photos"], rows)
 
 

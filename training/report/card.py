@@ -15,7 +15,7 @@ from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.applied_card import applied_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
-from calcinosis.training.report.figures import list_figures
+from calcinosis.training.report.figures import averaged, external_figures, list_figures
 from calcinosis.training.report.formatting import (
     format_estimate,
     plain_name,
@@ -31,15 +31,6 @@ Meta = dict[str, Any]
 Metrics = dict[str, Any]
 
 APPLIED_CARD: Final = "applied_model_card.xml"
-EXTERNAL: Final = (
-    "suggestive.false_rate",
-    "suggestive.false_rate_malignant",
-    "suggestive.precision.*",
-    "auroc.*",
-    "sensitivity.*",
-    "conformal.coverage.*",
-)
-"""What the card says of sources that were left out of training."""
 _HUB_METRICS: Final = {
     "three_way_balanced_accuracy": "balanced_accuracy",
     "auroc": "roc_auc",
@@ -86,7 +77,7 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
     """What the hub reads."""
     sources = ", ".join(sorted(meta["training"]["sources"]))
     results = []
-    for row in list_figures(metrics):
+    for row in list_figures(averaged(metrics)):
         figure, family = row.figure, row.name.removesuffix(f".{row.name.split('.')[-1]}")
         if figure["value"] is None:
             continue
@@ -151,13 +142,20 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
             ("Versions", versions),
         ],
         "recipe": json.dumps(training.get("recipe"), indent=2),
-        "external": list(_external(metrics)),
+        "external": [
+            [title, row.title, row.text, row.figure["n"]]
+            for title, row in external_figures(metrics)
+        ],
         "not_learnt": [
             (source, [plain_name(label) for label in block["not_learnt"]])
-            for source, block in (metrics.get("leave_one_source_out") or {}).items()
+            for name in ("leave_source_out", "leave_one_source_out")
+            for source, block in (metrics.get(name) or {}).items()
             if block["not_learnt"]
         ],
-        "figures": [[row.title, row.text, row.figure["n"]] for row in list_figures(metrics)],
+        "repeats": (metrics.get("repeated") or {}).get("repeats", 1),
+        "figures": [
+            [row.title, row.text, row.figure["n"]] for row in list_figures(averaged(metrics))
+        ],
         "confusion": [
             [plain_name(truth), *metrics["confusion"][truth].values()] for truth in labels
         ],
@@ -189,14 +187,6 @@ def _coverage(meta: Meta, metrics: Metrics) -> list[list[Any]]:
             meta["labels"], conformal.coverage, patients, conformal.lower_bounds, strict=True
         )
     ]
-
-
-def _external(metrics: Metrics) -> Iterator[list[Any]]:
-    """The figures of each source that was left out of training once, as far as they can be computed."""
-    for source, block in (metrics.get("leave_one_source_out") or {}).items():
-        for row in list_figures(block | {"labels": metrics["labels"]}, EXTERNAL):
-            if row.figure["value"] is not None:
-                yield [source, row.title, row.text, row.figure["n"]]
 
 
 def _subgroup(field: str, metrics: Metrics) -> Iterator[list[Any]]:

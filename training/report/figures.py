@@ -7,8 +7,15 @@ from calcinosis.training.evaluate.metrics.compute import METRICS, listed_metrics
 from calcinosis.training.evaluate.metrics.registry import Metric, metric_of
 from calcinosis.training.report.formatting import format_estimate, plain_name
 
-LEAD: Final = "suggestive."
-"""What a reader would act on stands first."""
+EXTERNAL: Final = (
+    "suggestive.false_rate",
+    "suggestive.false_rate_malignant",
+    "suggestive.precision",
+    "auroc",
+    "sensitivity",
+    "conformal.coverage",
+)
+"""What is listed of sources and sites that a recipe had not learnt from."""
 
 
 class Listed(NamedTuple):
@@ -34,7 +41,6 @@ def list_figures(metrics: dict[str, Any], names: Sequence[str] | None = None) ->
     and so does a metric's name.
     """
     listed = [metric.name for metric in listed_metrics()]
-    listed.sort(key=lambda name: not name.startswith(LEAD))
     for name in listed if names is None else (name.removesuffix(".*") for name in names):
         metric = METRICS.get(name) or metric_of(name)
         if metric is None:
@@ -43,6 +49,33 @@ def list_figures(metrics: dict[str, Any], names: Sequence[str] | None = None) ->
             label = full.removeprefix(metric.name).removeprefix(".")
             title = f"{metric.title}: {plain_name(label)}" if label else metric.title
             yield Listed(full, title, figure, _text(metric, figure))
+
+
+def averaged(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The metrics with each figure as its mean over repeated cross-validations, where there were several."""
+    repeated: dict[str, Any] = metrics.get("repeated") or {}
+    return metrics | repeated
+
+
+def external_figures(
+    metrics: dict[str, Any], names: Sequence[str] = EXTERNAL
+) -> Iterator[tuple[str, Listed]]:
+    """What was left out of training, and each figure on it that could be computed."""
+    for title, block in _left_out(metrics):
+        for row in list_figures(block, names):
+            if row.figure["value"] is not None:
+                yield title, row
+
+
+def _left_out(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    for source, block in (metrics.get("leave_other_out") or {}).items():
+        yield f"what is {plain_name(metrics['labels'][-1])} in {source}", block
+    # Older files call the second by its longer name.
+    for name in ("leave_source_out", "leave_one_source_out"):
+        yield from (metrics.get(name) or {}).items()
+    for label, sites in (metrics.get("leave_site_out") or {}).items():
+        for site, block in sites.items():
+            yield f"{plain_name(label)}, {plain_name(site)}", block
 
 
 def _figures(metrics: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -226,3 +226,21 @@ def test_the_weights_licence_follows_the_manifest(licences, stamp):
     licence = weights_licence(source_terms(training, Facts()))
     assert stamp in licence
     assert ("non-commercial" in licence) == ("CC BY-NC 4.0" in licences)
+
+
+def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(metrics, tmp_path):
+    block = {"suggestive": {"false_rate": {"value": 0.125, "low": 0.1, "high": 0.15, "n": 80}}}
+    repeated = {"repeats": 5, "auroc": {"milium": metrics["auroc"]["milium"] | {"value": 0.777}}}
+    more = {
+        "leave_source_out": {"second": block | {"not_learnt": {}}},
+        "leave_other_out": {"first": block},
+        "leave_site_out": {"milium": {"ear": block, "face": {"reason": "fewer than 3 groups"}}},
+        "repeated": repeated,
+    }
+    text = write(tmp_path, metrics | more).read_text()
+    figures = text.split("## Figures")[1]
+    external, validated = figures.split("### Cross-validated")
+    for title in ("second", "what is something else in first", "milium, ear"):
+        assert f"| {title} | Something else that is called suggestive" in external
+    assert "mean over 5 cross-validations" in validated
+    assert "| AUROC against every other photo: milium | 0.777" in validated
