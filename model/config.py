@@ -22,7 +22,7 @@ GRAPH: Final = "graph.onnx"
 
 
 class CheckpointConfig(BaseModel):
-    """All that a network needs to be asked about a photo, beside its weights.
+    """All that a network needs to run on a photo, beside its weights.
 
     Attributes:
         format: version of this layout.
@@ -35,7 +35,7 @@ class CheckpointConfig(BaseModel):
         calibration, conformal: fitted on photos that the network had not seen.
         frequencies: how often it was right in cross-validation; null where nobody counted.
         ood: what tells photos from other pictures; null where nothing does.
-        prior: the chances of each label that probabilities assume unless a reader asks for others.
+        prior: the chances of each label that probabilities assume unless others are given.
         licence: of the weights, from the terms of the photographs.
         training: how it was made: the command, its settings, counts, versions.
     """

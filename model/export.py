@@ -34,7 +34,7 @@ def export_onnx(checkpoint: Path, out: Path) -> None:
 
     Raises:
         CheckpointError: as `load_checkpoint` does, `export_not_installed`, or `export_differs` where ONNX
-            Runtime and PyTorch answer differently by more than `TOLERANCE`.
+            Runtime and PyTorch differ by more than `TOLERANCE`.
         OSError: if the file cannot be written.
     """
     network, config = load_checkpoint(checkpoint)
@@ -146,7 +146,7 @@ def _places(weights: Path) -> dict[str, Any]:
 
 
 def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) -> None:
-    """Write a model under a partial name, compare its answers, and only then give it its name."""
+    """Write a model under a partial name, compare its outputs, and only then give it its name."""
     with atomic_path(out) as partial:
         partial.write_bytes(model.SerializeToString())
         difference = _difference(OnnxBackend(partial), network, config)

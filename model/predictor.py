@@ -21,12 +21,12 @@ from calcinosis.model.quality import QualityIssue, find_quality_issue
 from calcinosis.model.words import words
 from PIL import Image
 
-if TYPE_CHECKING:  # PyTorch is loaded where it answers, and nowhere else
+if TYPE_CHECKING:  # PyTorch is loaded where it is the backend, and nowhere else
     from calcinosis.model.network import Network
 
 
 class Predictor:
-    """A checkpoint that can be asked about photos.
+    """A checkpoint, ready to read photos.
 
     Args:
         checkpoint: folder of the checkpoint, or a file that `calcinosis export` wrote; the shipped one

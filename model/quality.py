@@ -1,4 +1,4 @@
-"""Whether a photo can be used at all, asked before the network is.
+"""Whether a photo can be used at all, checked before the network runs.
 
 Each bound is on a plain property of what the network will see, the centred square. They were chosen on one
 half of the photographs, where each refuses at most three of 320, and measured on the other half and on copies
@@ -8,7 +8,7 @@ stop what cannot be read; a photo that passes may still be a poor one.
 How far away a lesion is cannot be told without finding it, and nothing here finds it. The frame is the user's
 word for where it is: the gate counts the frame's own pixels, so that a lesion taken from too far is refused once it
 is framed tightly. A small lesion in a large frame passes, and the finding warns of it. The least number of pixels
-is where photographs made smaller begin to get another answer too often: the most probable label stayed in 99 % of
+is where photographs made smaller begin to get another finding too often: the most probable label stayed in 99 % of
 141 photographs at 260 pixels, in 94 % at 192, 87 % at 128, 55 % at 96 and 44 % at 64, and the prediction set in
 96, 85, 76, 50 and 40 % (`benchmarks/quality_gate.py --shrunk`). None of the 887 photographs has fewer than 128.
 
@@ -36,7 +36,7 @@ MIN_SIDE: Final = 128
 
 @dataclass(frozen=True)
 class QualityMeasures:
-    """What the gate knows of a photo.
+    """What the gate measures of a photo.
 
     Attributes:
         side: pixels on the shorter side.
@@ -74,7 +74,7 @@ class Bound:
 
 BOUNDS: Final = MappingProxyType(
     {
-        # in the order in which they are asked: what explains most comes first
+        # in the order in which they are checked: what explains most comes first
         "too_small": Bound("side", minimum=MIN_SIDE),
         "too_dark": Bound("highlights", minimum=100),
         "too_bright": Bound("washed_out", maximum=0.15),

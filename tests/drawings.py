@@ -8,7 +8,8 @@ import torch
 from calcinosis.data.synthetic import draw as draw
 from calcinosis.model.backbones import build_backbone
 from calcinosis.model.calibration import Calibration
-from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.checkpoint import save_checkpoint
+from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.conformal import Conformal
 from calcinosis.model.labels import LABELS
 from calcinosis.model.network import Network

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from calcinosis.data.croissant import POOL
 from calcinosis.data.manifest import read_manifest, resolve
-from calcinosis.model.checkpoint import SHIPPED, load_checkpoint
-from calcinosis.model.config import load_config
+from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.finding import Finding, outcome_of
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor

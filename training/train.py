@@ -11,7 +11,8 @@ from typing import Any, Final
 import numpy as np
 from calcinosis.common.files import atomic_write, disk_full_error, write_json
 from calcinosis.data.manifest import Row
-from calcinosis.model.checkpoint import CheckpointConfig, save_checkpoint
+from calcinosis.model.checkpoint import save_checkpoint
+from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.labels import joined
 from calcinosis.model.ood import OODDetector
 from calcinosis.training.crossval import cross_validate

@@ -10,13 +10,8 @@ import pytest
 import torch
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.backbones import build_backbone
-from calcinosis.model.checkpoint import (
-    CONFIG,
-    WEIGHTS,
-    load_checkpoint,
-    load_config,
-    save_checkpoint,
-)
+from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
+from calcinosis.model.config import CONFIG, WEIGHTS, load_config
 from calcinosis.model.network import Network
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
