@@ -3,8 +3,6 @@
 `calcinosis.model.config` holds what of it can be read without PyTorch, `calcinosis.model.export` what lets it run without.
 """
 
-import json
-import re
 from pathlib import Path
 
 import torch
@@ -19,6 +17,7 @@ from calcinosis.model.config import (
     WEIGHTS,
     CheckpointConfig,
     load_config,
+    write_config,
 )
 from calcinosis.model.network import Network
 from safetensors import SafetensorError
@@ -46,10 +45,7 @@ def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) ->
     }
     # Safetensors' own `save_file` would keep the file from all other users.
     atomic_write(folder / WEIGHTS, save(state))
-    text = json.dumps(config.model_dump(mode="json"), indent=2) + "\n"
-    # A list of numbers on one line: there may be a thousand.
-    text = re.sub(r"\[[-+.,\de\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    atomic_write(folder / CONFIG, text)
+    write_config(folder, config.model_dump(mode="json"))
 
 
 def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:

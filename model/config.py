@@ -1,9 +1,12 @@
 """What a checkpoint says of itself beside its weights; reading it needs no PyTorch."""
 
+import json
+import re
 from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.common.errors import CheckpointError
+from calcinosis.common.files import atomic_write
 from calcinosis.model.calibration import Calibration, check_prior
 from calcinosis.model.conformal import Conformal
 from calcinosis.model.frequencies import Frequencies
@@ -151,3 +154,14 @@ def load_config(folder: Path) -> CheckpointConfig:
             name=str(folder),
         ) from None
     return parse_config(text, path)
+
+
+def write_config(folder: Path, settings: dict[str, Any]) -> None:
+    """Write `config.json` of a checkpoint's folder, from what `CheckpointConfig` dumps to JSON."""
+    text = json.dumps(settings, indent=2) + "\n"
+    # A list of numbers on one line, for there may be a thousand; and a row of the frequencies.
+    text = re.sub(r"\[[-+.,\de\s]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    text = re.sub(
+        r"\{\s+\"prediction_set\"[^{]*\{[^}]*\}[^}]*\}", lambda row: " ".join(row[0].split()), text
+    )
+    atomic_write(folder / CONFIG, text)

@@ -17,6 +17,8 @@ from calcinosis.model.labels import joined
 from calcinosis.model.ood import OODDetector
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
+from calcinosis.training.evaluate.frequencies import count_frequencies
+from calcinosis.training.evaluate.out_of_fold import oof_predictions
 from calcinosis.training.fit.base_learners import Fitted, fit, fold_into_network
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import Report
@@ -110,6 +112,7 @@ def train(
         preprocessing=study.preprocessing,
         calibration=readout.calibration,
         conformal=readout.conformal,
+        frequencies=count_frequencies(oof_predictions(study, logits), recipe.stated_prior),
         ood=_familiarity(fitted, study),
         prior=recipe.stated_prior,
         licence=weights_licence(source_terms(made, stated)),

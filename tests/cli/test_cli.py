@@ -14,7 +14,18 @@ from typer.testing import CliRunner
 from tests.drawings import draw, encode
 from tests.training.drawn_sets import draw_set
 
-KEYS = ["file", "outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
+KEYS = [
+    "file",
+    "outcome",
+    "probabilities",
+    "prediction_set",
+    "reasons",
+    "advice",
+    "checkpoint",
+    "coverage",
+    "frequency",
+    "version",
+]
 
 
 def run(*arguments: object) -> tuple[int, str, str]:

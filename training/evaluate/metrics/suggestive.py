@@ -46,7 +46,7 @@ def precision(sample: Sample) -> Iterator[Estimate]:
     """
     for name, called, shows in _named(sample):
         yield share_of(
-            (name,), sample, called, shows, f"no photo is called suggestive of {name} here"
+            (name,), sample, called, shows, f"no photo is called suggestive of {name} alone here"
         )
 
 
