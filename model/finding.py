@@ -299,7 +299,11 @@ def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Seq
     if frequency.photos < FEW_PHOTOS:
         return say("frequency.few", photos=frequency.photos)
     if outcome_of(prediction_set) == "uncertain" and set(prediction_set) != DEPOSIT:
-        counts = [f"{n} {say.label(label)}" for label, n in frequency.shown.items() if n]
+        counts = [
+            f"{n} {say.label(label)}"
+            for label, n in frequency.shown.items()
+            if n or label in prediction_set
+        ]
         return say("frequency.open", photos=frequency.photos, counts=", ".join(counts))
     low, high = frequency.interval
     return say(

@@ -178,7 +178,7 @@ def test_broken_json_is_refused(copy: Path, content: bytes) -> None:
         ({"labels": ["other", "milium"]}, "labels"),
         ({"labels": ["milium", "milium", "gouty_tophus", "other"]}, "labels"),
         ({"labels": []}, "labels"),
-        ({"labels": ["milium", "gouty_tophus", "other"]}, "one number a label"),
+        ({"labels": ["milium", "gouty_tophus", "other"]}, "one number per label"),
         ({"prior": [1, 1, 1]}, "prior"),
         ({"prior": [1, 1, 1, 0]}, "prior"),
         ({"backbone": None}, "backbone"),
@@ -187,9 +187,9 @@ def test_broken_json_is_refused(copy: Path, content: bytes) -> None:
         ({"backbone": "timm:test_vit"}, "test_vit"),
         ({"preprocessing": {"size": -1}}, "preprocessing.size"),
         ({"calibration": {"temperature": 0, "bias": [0, 0, 0, 0]}}, "calibration.temperature"),
-        ({"calibration": {"temperature": 1, "bias": [0, 0, 0]}}, "one number a label"),
+        ({"calibration": {"temperature": 1, "bias": [0, 0, 0]}}, "one number per label"),
         ({"calibration": {"temperature": 1, "bias": [0, 0, 0, float("nan")]}}, "calibration.bias"),
-        ({"conformal": {"coverage": 0.9, "thresholds": [0.1]}}, "one number a label"),
+        ({"conformal": {"coverage": 0.9, "thresholds": [0.1]}}, "one number per label"),
     ],
 )
 def test_a_wrong_setting_is_named(copy: Path, changes: dict[str, Any], named: str) -> None:

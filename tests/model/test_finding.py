@@ -5,10 +5,20 @@ import re
 
 import numpy as np
 import pytest
-from calcinosis.model.finding import OUTCOMES, Coverage, Finding, decide, outcome_of, retake_finding
+from calcinosis.model.finding import (
+    OUTCOMES,
+    Coverage,
+    Finding,
+    decide,
+    outcome_of,
+    retake_finding,
+    shown_probabilities,
+)
+from calcinosis.model.frequencies import DangerousLookalikes, Frequencies, Frequency
 from calcinosis.model.labels import LABELS, OTHER
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import languages, words
+from calcinosis.training.evaluate.bootstrap import wilson_interval
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -230,3 +240,146 @@ def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> N
             check_that_it_claims_nothing(finding)
     retake = retake_finding(PROBLEMS[0], prior=prior, checkpoint="theirs")
     assert retake.prediction_set == labels
+
+
+def frequencies_of(right: int, photos: int, prediction_set: tuple[str, ...]) -> Frequencies:
+    """A table of one row for a set that its first label leads."""
+    leader = prediction_set[0]
+    named_label = leader if leader != OTHER else OTHER
+    shown = dict.fromkeys(LABELS, 0) | {OTHER: photos - right}
+    shown[named_label] = right if named_label != OTHER else photos
+    row = Frequency(
+        prediction_set=prediction_set,
+        leader=leader,
+        low=0,
+        high=1,
+        photos=photos,
+        patients=photos,
+        shown=shown,
+        interval=wilson_interval(right, photos),
+    )
+    return Frequencies(
+        photos=dict.fromkeys(LABELS, 5) | {OTHER: 85},
+        rows=(row,),
+        malignant=DangerousLookalikes(photos=277, patients=263, called=2),
+    )
+
+
+LED = {label: 0.97 if label == "milium" else 0.01 for label in LABELS}
+
+
+def milium(frequencies: Frequencies | None, language: str = "en") -> Finding:
+    return decide(
+        LED,
+        ["milium"],
+        prior=PRIOR,
+        coverage=covered(),
+        checkpoint="tiny",
+        frequencies=frequencies,
+        language=language,
+    )
+
+
+@pytest.mark.parametrize("language", languages())
+def test_the_number_comes_first_where_it_was_seldom_right(language: str) -> None:
+    say = words(language)
+    often = milium(frequencies_of(55, 56, ("milium",)), language)
+    assert often.headline == say("outcomes.suggestive", label=say.label("milium"))
+    assert often.summary == (often.headline, often.mimic, often.frequency_text, often.danger)
+    assert "56" in often.frequency_text
+    assert "55" in often.frequency_text
+    seldom = milium(frequencies_of(4, 24, ("milium",)), language)
+    assert seldom.headline.startswith(seldom.frequency_text)
+    assert "24" in seldom.headline
+    assert say("outcomes.suggestive", label=say.label("milium")) not in " ".join(seldom.summary)
+    assert seldom.summary.count(seldom.frequency_text) == 0, "the number is said once"
+    for finding in (often, seldom):
+        assert finding.mimic == say.mimic("milium")
+        assert "277" in finding.danger
+        assert finding.as_json()["frequency"]["photos"] == finding.frequency.photos
+
+
+@given(st.integers(0, 60), st.integers(1, 60), shares(), sets())
+def test_no_text_claims_more_than_its_numbers(
+    right: int, photos: int, probabilities: dict[str, float], prediction_set: list[str]
+) -> None:
+    right = min(right, photos)
+    table = frequencies_of(right, photos, tuple(prediction_set))
+    for language in languages():
+        say = words(language)
+        finding = decide(
+            probabilities,
+            prediction_set,
+            prior=PRIOR,
+            coverage=covered(),
+            checkpoint="tiny",
+            frequencies=table,
+            language=language,
+        )
+        said = " ".join(finding.summary)
+        assert "{" not in said
+        assert not re.search(r"\b(only one|the only|excluded|at least|al menos|única)\b", said)
+        if finding.outcome == "suggestive":
+            bold = say("outcomes.suggestive", label=say.label(prediction_set[0])) in said
+            low = finding.frequency.interval[0] if finding.frequency else 0.0
+            assert bold == (low >= 0.5 and photos >= 5)
+        if finding.frequency is None:
+            assert finding.frequency_text == say("frequency.none")
+        elif photos < 5:
+            assert finding.frequency_text == say("frequency.few", photos=photos)
+        for number in re.findall(r"\d+", finding.frequency_text.split("(")[0]):
+            assert int(number) in {
+                photos,
+                *finding.frequency.shown.values(),
+                finding.frequency.right,
+            }
+
+
+@given(shares(), st.lists(st.integers(0, 60), min_size=4, max_size=4))
+def test_no_probability_is_shown_that_its_patients_do_not_support(
+    probabilities: dict[str, float], patients: list[int]
+) -> None:
+    promised = {
+        label: Coverage(0.9, 0.8, count) for label, count in zip(LABELS, patients, strict=True)
+    }
+    shown = shown_probabilities(probabilities, promised)
+    assert list(shown) == list(LABELS)
+    for label, p in probabilities.items():
+        few = promised[label].patients < 30
+        assert 0.01 <= shown[label].value <= 0.99
+        if few:
+            assert 0.05 <= shown[label].value <= 0.95
+        if min(patients) < 30:
+            assert shown[label].value <= 0.95
+        if not shown[label].bound:
+            assert shown[label].value == p
+        elif shown[label].bound == "below":
+            assert p < shown[label].value
+        else:
+            assert p > shown[label].value
+
+
+@pytest.mark.parametrize("language", languages())
+def test_calcinosis_and_tophus_are_named_as_a_deposit_with_both_tests(language: str) -> None:
+    say = words(language)
+    led = {label: 0.97 if label == "gouty_tophus" else 0.01 for label in LABELS}
+    pair = ["calcinosis_cutis", "gouty_tophus"]
+    finding = decide(
+        led, pair, prior=PRIOR, coverage=covered(), checkpoint="tiny", language=language
+    )
+    assert finding.outcome == "uncertain"
+    assert finding.headline == say("outcomes.deposit", labels=say.listing(pair))
+    assert finding.mimic == say.mimic("gouty_tophus")
+    for label in pair:
+        assert say.settle(label) in finding.advice
+
+
+def test_the_lower_bound_stands_beside_the_nominal_coverage() -> None:
+    promised = covered() | {"gouty_tophus": Coverage(0.9, 0.793, 21)}
+    finding = decide(PRIOR, [OTHER], prior=PRIOR, coverage=promised, checkpoint="tiny")
+    said = " ".join(finding.reasons)
+    assert "21 patients" in said
+    assert "79.3%" in said
+    assert "approximation" in said
+    told = finding.as_json()["coverage"]["gouty_tophus"]
+    assert told == {"nominal": 0.9, "lower": 0.793, "patients": 21}
