@@ -105,15 +105,11 @@ def audit(
         *_tiny(photos, seen),
         *_pairs("exact_duplicate", exact, seen),
         *_pairs("near_duplicate", near, seen),
-        *(
-            Suspicion("label_folder_mismatch", rows[m.row].file, "", m.score, m.detail)
-            for m in folder_mismatches(rows)
-        ),
+        *_mismatched(rows),
         *_off_topic(photos, seen),
         *_marked(marks, sightings, seen),
     ]
-    order = {kind: number for number, kind in enumerate(KINDS)}
-    found.sort(key=lambda s: (order[s.kind], -s.score, s.file, s.other_file))
+    found.sort(key=lambda s: (list(KINDS).index(s.kind), -s.score, s.file, s.other_file))
     pairs = [(seen[pair.first].file, seen[pair.second].file) for pair in (*exact, *near)]
     groups = [row.group for row in join_groups(seen, pairs)]
     summary = {
@@ -209,6 +205,13 @@ def _pairs(kind: str, pairs: Sequence[Pair], seen: Sequence[Row]) -> list[Suspic
         detail = f"{pair.how}; crosses {', '.join(crossed)}" if crossed else pair.how
         lines.append(Suspicion(kind, first.file, second.file, pair.score, detail))
     return lines
+
+
+def _mismatched(rows: Sequence[Row]) -> list[Suspicion]:
+    return [
+        Suspicion("label_folder_mismatch", rows[found.row].file, "", found.score, found.detail)
+        for found in folder_mismatches(rows)
+    ]
 
 
 def _off_topic(photos: Sequence[ScannedPhoto], seen: Sequence[Row]) -> list[Suspicion]:

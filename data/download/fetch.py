@@ -242,8 +242,12 @@ class Fetcher:
         self, url: str, attempt: Callable[[], _Result], *, robots: bool = False
     ) -> _Result:
         """Attempt until it works, waiting longer each time, or as long as the server asks."""
+        try:
+            netloc = urlsplit(url).netloc
+        except ValueError as error:
+            raise PermanentError("bad_link", f"is no link ({error})") from None
         with self._lock:
-            host = self._hosts.setdefault(urlsplit(url).netloc, _Host())
+            host = self._hosts.setdefault(netloc, _Host())
         backoff = wait_random_exponential(self.policy.first_wait, self.policy.longest_wait)
         if robots:
             self._ask_robots(url, host)

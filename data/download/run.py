@@ -122,11 +122,7 @@ def download(
     fetcher = Fetcher(policy or FetchPolicy(), allowed=allowed, contact=contact)
     try:
         with _alone_in(to), _Journal(to) as journal:
-            for partial in to.rglob(f".*{PARTIAL_SUFFIX}"):  # left by a run that was killed
-                partial.unlink(missing_ok=True)
-            _fetch_tables(sources, to, fetcher)
-            files = _unique(file for file in sources.photos(to, fetcher) if file.kind in kinds)
-            chosen = list(islice(files, limit or None))
+            chosen = _list_files(sources, to, fetcher, kinds, limit)
             _check_disk(chosen, journal, sources, to)
             run = _Run(to, fetcher, journal, robots=sources.robots, retry_dead=retry_dead)
             try:
@@ -144,11 +140,18 @@ def download(
     return Summary(to, len(outcomes) - len(lost_files), run.fetched, lost_files, entry.terms)
 
 
-def _fetch_tables(sources: FileList, to: Path, fetcher: Fetcher) -> None:
+def _list_files(
+    sources: FileList, to: Path, fetcher: Fetcher, kinds: Sequence[str], limit: int
+) -> list[RemoteFile]:
+    """The photos that are asked for, once the set's tables, which name them, are in the folder."""
+    for partial in to.rglob(f".*{PARTIAL_SUFFIX}"):  # left by a run that was killed
+        partial.unlink(missing_ok=True)
     for table in sources.tables:
         path = path_below(to, table.file)
         if not path.is_file():
             fetcher.save(table.url, path, photo=False)
+    files = _unique(file for file in sources.photos(to, fetcher) if file.kind in kinds)
+    return list(islice(files, limit or None))
 
 
 def _unique(files: Iterable[RemoteFile]) -> Iterator[RemoteFile]:

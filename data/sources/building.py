@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -255,16 +255,7 @@ def curate(
         else:
             taken.add(photo.file)
             rows.append(_row(photo, decision, source))
-    remarks = [*notes]
-    if photos and photos.passed_over:
-        remarks.append(
-            f"{photos.passed_over.total()} files were passed over: {_named(photos.passed_over)}"
-        )
-    heic = sum(row.file.casefold().endswith((".heic", ".heif")) for row in rows)
-    if heic:
-        remarks.append(
-            f"{heic} photos end in .heic: reading HEIC takes pip install 'calcinosis[heic]'"
-        )
+    remarks = [*notes, *_remarks(rows, photos)]
     if twice:
         remarks.append(f"{twice} rows name a photo that an earlier row already has; left out")
     if unlisted:
@@ -278,6 +269,16 @@ def curate(
             f"{_named(disagreeing)}"
         )
     return BuildResult(rows, missing, dropped, remarks)
+
+
+def _remarks(rows: Sequence[Row], photos: PhotoIndex | None) -> Iterator[str]:
+    """What a folder holds besides photos, and what some of the photos need."""
+    if photos and photos.passed_over:
+        count = photos.passed_over.total()
+        yield f"{count} files were passed over: {_named(photos.passed_over)}"
+    heic = sum(row.file.casefold().endswith((".heic", ".heif")) for row in rows)
+    if heic:
+        yield f"{heic} photos end in .heic: reading HEIC takes pip install 'calcinosis[heic]'"
 
 
 def _decide(photo: Candidate, rules: str, table: Taxonomy) -> Decision:

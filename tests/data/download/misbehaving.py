@@ -128,6 +128,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_file(self, _path: str, _: int) -> None:
         self.answer(302, Location="file:///etc/hostname")
 
+    def do_astray(self, _path: str, _: int) -> None:
+        self.answer(302, Location="http://127.0.0.1:none/x.jpg")
+
     def do_circle(self, _path: str, _: int) -> None:
         self.answer(302, Location="/circle/again.jpg")
 

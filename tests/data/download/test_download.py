@@ -197,6 +197,7 @@ def test_no_more_connections_at_once_than_promised(server: Server, fetch: Fetch)
         ("private/x.jpg", "refused_address", 1),
         ("file/x.jpg", "bad_link", 1),
         ("circle/x.jpg", "redirects", 1),
+        ("astray/x.jpg", "refused_by_server", 1),
         ("gif/x.jpg", "not_a_photo", 2),
         ("half/x.jpg", "not_a_photo", 2),
     ],
@@ -336,7 +337,14 @@ def test_a_link_out_of_the_folder_is_not_written_through(tmp_path: Path) -> None
 
 @pytest.mark.parametrize(
     "link",
-    ["", "ftp://127.0.0.1/x.jpg", "file:///etc/passwd", "http://", "http://user:pw@127.0.0.1/x"],
+    [
+        "",
+        "ftp://127.0.0.1/x.jpg",
+        "file:///etc/passwd",
+        "http://",
+        "http://user:pw@127.0.0.1/x",
+        "http://[bad/x.jpg",
+    ],
 )
 def test_a_link_that_is_no_web_link_is_dead(fetch: Fetch, link: str) -> None:
     status, code, _ = only_loss(fetch([RemoteFile(link, "images/x.jpg")]))
