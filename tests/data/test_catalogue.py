@@ -3,7 +3,9 @@
 import pytest
 from calcinosis.common.errors import DataError
 from calcinosis.data.catalogue import find_set, list_sets, shown
+from calcinosis.data.croissant import POOL
 from calcinosis.data.sources import ADAPTERS
+from calcinosis.data.table import Table
 
 
 def test_every_set_that_the_catalogue_says_can_be_built_has_an_adapter() -> None:
@@ -39,3 +41,16 @@ def test_an_unknown_set_is_answered_with_those_that_there_are() -> None:
     with pytest.raises(DataError, match="fitzpatrick17k") as caught:
         find_set("fitzpatrick")
     assert caught.value.code == "unknown_set"
+
+
+def test_a_set_has_one_name_in_the_list_in_manifests_and_in_cards() -> None:
+    with Table(POOL, needs=("source",)) as table:
+        sources = {line["source"] for line in table.dicts()}
+    named = {entry.name for entry in list_sets()}
+    assert sources - named <= {
+        "goutpal",
+        "web_milia",
+        "atlas",
+    }  # which are no public sets of their own
+    assert find_set("dermnet") is find_set("dermnet_nz")  # the name that it had earlier
+    assert set(ADAPTERS) == {entry.name for entry in list_sets() if entry.build}
