@@ -403,19 +403,18 @@ def crossval(
         >>> run.compare(run, "auroc.milium").value
         0.0
     """
+    from calcinosis.common.options import RunOptions
     from calcinosis.training.crossval import cross_validate
 
     chosen = _recipe(recipe, settings | {"labels": photos.labels})
     folder = Path("runs") / chosen.name if out is None else Path(out)
-    cross_validate(
-        photos.rows,
-        photos.root,
-        chosen,
-        folder,
+    options = RunOptions(
+        out=folder,
         cache=Path("runs") / "cache" if cache is None else Path(cache),
         resume=True,
-        report=lambda line: None,
+        device=device,
     )
+    cross_validate(photos.rows, photos.root, chosen, options)
     return Run(folder)
 
 

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 if TYPE_CHECKING:
+    from calcinosis.common.options import RunOptions
     from calcinosis.data.manifest import Row
 
 ManifestOption = Annotated[Path, typer.Option("--manifest", help="CSV, one row a photo.")]
@@ -48,7 +49,23 @@ WatermarkOption = Annotated[
 ]
 LeaveSourceOutOption = Annotated[
     bool,
-    typer.Option("--leave-source-out", help="Evaluate each source after learning from the others."),
+    typer.Option(
+        "--leave-source-out",
+        help="Evaluate each source, and its `other` alone, after learning from the rest.",
+    ),
+]
+LeaveSiteOutOption = Annotated[
+    bool,
+    typer.Option(
+        "--leave-site-out",
+        help="Evaluate each body site of a condition after learning from the others.",
+    ),
+]
+RepeatsOption = Annotated[
+    int,
+    typer.Option(
+        "--repeats", min=1, help="Cross-validate so often, with folds of another seed each time."
+    ),
 ]
 LearningCurveOption = Annotated[
     bool,
@@ -82,6 +99,16 @@ def checked_rows(manifest: Path, root: Path, labels: tuple[str, ...]) -> "list[R
     rows = read_manifest(manifest, labels=labels)
     check_files(rows, root)
     return rows
+
+
+def run_options(context: typer.Context, command: str = "") -> "RunOptions":
+    """What was asked of a run, from the command's own options of the same names."""
+    import dataclasses
+
+    from calcinosis.common.options import RunOptions
+
+    names = {field.name for field in dataclasses.fields(RunOptions)} & set(context.params)
+    return RunOptions(command=command, **{name: context.params[name] for name in names})
 
 
 def reproduce_command(context: typer.Context, processes: int = 1) -> str:

@@ -12,15 +12,18 @@ from calcinosis.cli.options import (
     ConfigOption,
     DeviceOption,
     LearningCurveOption,
+    LeaveSiteOutOption,
     LeaveSourceOutOption,
     ManifestOption,
     OutFolder,
     PrecisionOption,
+    RepeatsOption,
     ResumeOption,
     RootOption,
     WatermarkOption,
     checked_rows,
     reproduce_command,
+    run_options,
 )
 
 
@@ -35,16 +38,22 @@ def train(
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "auto",
+    repeats: RepeatsOption = 1,
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
+    leave_site_out: LeaveSiteOutOption = False,
     learning_curve: LearningCurveOption = False,
-    foreign: Annotated[
+    ood: Annotated[
         bool,
-        typer.Option("--foreign", help="Evaluate conditions it never learnt, and no photos, too."),
+        typer.Option("--ood", help="Evaluate conditions it never learnt, and no photos, too."),
     ] = False,
     off_topic: Annotated[
         Path | None,
-        typer.Option(help="With --foreign: CSV of file and reason of more that is no photo."),
+        typer.Option(help="With --ood: CSV of file and reason of more that is no photo."),
+    ] = None,
+    facts: Annotated[
+        Path | None,
+        typer.Option(help="TOML of what the card says and nobody can compute; see docs/own.md."),
     ] = None,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
@@ -54,24 +63,10 @@ def train(
 
     recipe, hardware = load_recipe(config), Device(device, precision)
     rows = checked_rows(manifest, root, recipe.labels)
-    run(
-        rows,
-        root,
-        recipe,
-        out,
-        cache=cache or out / "cache",
-        resume=resume,
-        report=print_note,
-        command=reproduce_command(context, hardware.processes),
-        hardware=hardware,
-        watermark=watermark,
-        leave_source_out=leave_source_out,
-        learning_curve=learning_curve,
-        foreign=foreign,
-        off_topic=off_topic,
-    )
+    options = run_options(context, reproduce_command(context, hardware.processes))
+    run(rows, root, recipe, options, hardware)
     print_note(f"checkpoint, card and figures are in {out}")
-    if hardware.writes:
+    if hardware.is_main:
         _write_graph(out)
 
 
@@ -88,6 +83,7 @@ def _write_graph(checkpoint: Path) -> None:
 
 @handle_errors("crossval", "train")
 def crossval(
+    context: typer.Context,
     manifest: ManifestOption,
     root: RootOption,
     config: ConfigOption,
@@ -96,8 +92,10 @@ def crossval(
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
     precision: PrecisionOption = "auto",
+    repeats: RepeatsOption = 1,
     watermark: WatermarkOption = True,
     leave_source_out: LeaveSourceOutOption = False,
+    leave_site_out: LeaveSiteOutOption = False,
     learning_curve: LearningCurveOption = False,
 ) -> None:
     """Cross-validate a recipe: every photo is predicted by a network that saw none of its group."""
@@ -107,21 +105,9 @@ def crossval(
 
     recipe, hardware = load_recipe(config), Device(device, precision)
     rows = checked_rows(manifest, root, recipe.labels)
-    _, _, metrics = cross_validate(
-        rows,
-        root,
-        recipe,
-        out,
-        cache=cache or out / "cache",
-        resume=resume,
-        report=print_note,
-        hardware=hardware,
-        watermark=watermark,
-        leave_source_out=leave_source_out,
-        learning_curve=learning_curve,
-    )
-    if hardware.writes:
-        _print_metrics(metrics)
+    validated = cross_validate(rows, root, recipe, run_options(context), hardware)
+    if hardware.is_main:
+        _print_metrics(validated.metrics)
 
 
 @handle_errors("evaluate", "train")
@@ -133,7 +119,7 @@ def evaluate(
 ) -> None:
     """Measure a checkpoint on photographs that it did not learn from."""
     from calcinosis.model.config import SHIPPED, load_config
-    from calcinosis.training.evaluate.run import evaluate as run
+    from calcinosis.training.evaluation import evaluate as run
 
     folder = checkpoint or SHIPPED
     rows = checked_rows(manifest, root, load_config(folder).labels)
@@ -146,7 +132,7 @@ def evaluate(
 
 def _print_metrics(metrics: dict[str, Any]) -> None:
     """Print the figures of the whole table; those of its subgroups are in metrics.json."""
-    subgroups = [name for name in metrics if name.startswith(("by_", "leave_"))]
+    subgroups = [name for name in metrics if name.startswith(("by_", "leave_", "repeated"))]
     for name, figure in _estimates({k: v for k, v in metrics.items() if k not in subgroups}):
         shown = "not measured" if figure["value"] is None else f"{figure['value']:.3f}"
         known = figure["low"] is not None

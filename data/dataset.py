@@ -1,71 +1,50 @@
-"""A manifest's photos as tensors for PyTorch."""
+"""Photos, and what a transform makes of them, for PyTorch's loaders."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-import torch
 from calcinosis.common.errors import DataError
-from calcinosis.data.manifest import Row, open_source
+from calcinosis.data.manifest import open_source
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+Transform = Callable[[Path | bytes, int], Any]
 
-class PhotoDataset(Dataset[tuple[torch.Tensor, int, int]]):
-    """Photos by their row.
 
-    Item `i` is `(photo, label, i)`: the tensor that `load` makes, such as 3 × height × width; the
-    place of the row's label in `labels`; and the number of the row, by which a prediction finds
-    its way back to the manifest.
+class PhotoDataset(Dataset[Any]):
+    """Item `i` is `transform(source, i)`, with the place of photo `i`, or its bytes where it is in a shard.
 
     Args:
-        rows: the photos.
-        root: the folder that their files lie below.
-        labels: the label set, in the order of the network's outputs.
-        load: turns a photo's path, or its bytes where it lies in a shard, into a tensor.
+        files: the photos, as a manifest names them; one may be there several times, for several views.
+        root: the folder that they lie below.
+        transform: makes an item, such as a tensor of 3 × height × width. Worker processes get a copy of
+            it; where they are not forked, it has to be a function of a module or an object of a class.
     """
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        root: Path,
-        labels: Sequence[str],
-        load: Callable[[Path | bytes], torch.Tensor],
-    ) -> None:
-        index = {label: i for i, label in enumerate(labels)}
-        for row in rows:
-            if row.label not in index:
-                raise DataError(
-                    "unknown_label",
-                    f"label {row.label!r} is none of {', '.join(labels)}; mend the manifest",
-                    name=row.file,
-                )
-        self.rows = tuple(rows)
+    def __init__(self, files: Sequence[str], root: Path, transform: Transform) -> None:
+        self.files = tuple(files)
         self.root = root
-        self.labels = tuple(labels)
-        self.load = load
-        self._index = index
+        self.transform = transform
 
     def __len__(self) -> int:
-        return len(self.rows)
+        return len(self.files)
 
-    def __getitem__(self, i: int) -> tuple[torch.Tensor, int, int]:
-        """The photo of row `i`.
+    def __getitem__(self, i: int) -> Any:
+        """What the transform makes of photo `i`.
 
         Raises:
             ManifestError: when the file is not there.
-            DataError: with the file's name, when a shard cannot be read or `load` fails; it keeps the
-                code of its cause.
+            DataError: with the file's name, when a shard cannot be read or the transform fails; it keeps
+                the code of its cause.
         """
-        row = self.rows[i]
-        source = open_source(self.root, row.file)
+        source = open_source(self.root, self.files[i])
         try:
-            photo = self.load(source)
+            return self.transform(source, i)
         except Exception as error:
             # Which photo it was is lost on the way out of a loader's worker, unless it is in the text.
             code = getattr(error, "code", "unreadable_photo")
             message = getattr(error, "message", str(error) or type(error).__name__)
-            raise DataError(code, message, name=row.file) from error
-        return photo, self._index[row.label], i
+            raise DataError(code, message, name=self.files[i]) from error
 
 
 def batches(dataset: Dataset[Any], *, batch_size: int, workers: int) -> "_Batches":

@@ -116,7 +116,8 @@ class Network(nn.Module):
         self.frozen.eval()
         return self
 
-    def pooled_features(self, feature_map: torch.Tensor) -> torch.Tensor:
+    @staticmethod
+    def pooled_features(feature_map: torch.Tensor) -> torch.Tensor:
         """Average-pooled features (n, channels), scaled, of a feature map (n, channels, h, w)."""
         return _scaled(feature_map.mean(dim=(2, 3)))
 

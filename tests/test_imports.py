@@ -58,6 +58,23 @@ def test_imports_run_one_way(room: str) -> None:
         assert ours <= ALLOWED[room], f"{path.relative_to(ROOT)} imports {ours - ALLOWED[room]}"
 
 
+# What each part of training/ may import of the others, beside itself; its story stands above them all.
+TRAINING: dict[str, set[str]] = {
+    "fit": set(),
+    "evaluate": {"fit"},
+    "robustness": {"evaluate", "fit"},
+    "report": {"evaluate", "robustness"},
+}
+
+
+@pytest.mark.parametrize("part", TRAINING)
+def test_imports_within_training_run_one_way(part: str) -> None:
+    for path in files_of(f"training/{part}"):
+        modules = [name.split(".") for name in imported(path)]
+        parts = {names[2] for names in modules if names[:2] == [PACKAGE, "training"]}
+        assert parts <= TRAINING[part] | {part, "recipe"}, path
+
+
 @pytest.mark.parametrize("room", ALLOWED)
 def test_no_room_is_imported_as_a_module_of_its_own(room: str) -> None:
     """`import data` would be the user's own file, wherever one lies beside the command."""

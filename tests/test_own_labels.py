@@ -23,7 +23,7 @@ backbone = "timm:test_efficientnet"
 pretrained = false
 input_size = 64
 method = "probe"
-probe_strength = 1.0
+C = 1.0
 """
 # What the page says of this project's three conditions and must not say here.
 OURS = (

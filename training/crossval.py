@@ -1,45 +1,98 @@
 """Cross-validation: each photo is judged by a network that saw no photo of its group."""
 
+import logging
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from calcinosis.common.files import disk_full_error, write_json
+from calcinosis.common.files import write_json
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, check_files
-from calcinosis.data.splits import assign_folds, leave_one_source_out
+from calcinosis.data.splits import assign_folds, check_folds, leave_one_source_out
 from calcinosis.training.evaluate.calibrate import check_coverage
-from calcinosis.training.evaluate.metrics.compute import compute_metrics
-from calcinosis.training.evaluate.out_of_fold import (
-    fold_calibrators,
-    oof_logits,
-    oof_predictions,
-)
+from calcinosis.training.evaluate.metrics.compute import compute_metrics, compute_repeated
+from calcinosis.training.evaluate.out_of_fold import fold_calibrators, oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions, write_predictions
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.finetune import Report
+from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.log import tensorboard_is_installed
-from calcinosis.training.fit.prepare import Floats, PreparedData, prepare
+from calcinosis.training.fit.prepare import PreparedData, prepare_data
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.sections import write_report
 from calcinosis.training.robustness.learning_curve import evaluate_with_fewer_patients
+from calcinosis.training.robustness.site_shift import check_body_sites, evaluate_left_out_sites
+from calcinosis.training.robustness.skin_tone import read_skin_tones
 from calcinosis.training.robustness.source_shift import (
+    evaluate_left_out_others,
     evaluate_left_out_sources,
-    evaluate_watermark,
 )
+from calcinosis.training.robustness.watermark import evaluate_watermark
 from calcinosis.training.run_dir import lock_run_dir
 
-
-def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:
-    """Write `predictions.csv`, `metrics.json` and `report.html` to a folder."""
-    write_predictions(predictions, out / "predictions.csv")
-    write_json(out / "metrics.json", metrics)
-    write_report(metrics, predictions, out / "report.html")
+log = logging.getLogger(__name__)
 
 
-def _check_coverage(rows: Sequence[Row], recipe: Recipe) -> None:
+@dataclass(frozen=True)
+class CrossValidation:
+    """What cross-validating a recipe gave.
+
+    Attributes:
+        data: the recipe with its photographs.
+        logits: (rows, labels), out of fold.
+        predictions: the table of these, calibrated fold by fold.
+        metrics: as `metrics.json` holds them.
+    """
+
+    data: PreparedData
+    logits: Floats
+    predictions: Predictions
+    metrics: dict[str, Any]
+
+
+def cross_validate(
+    rows: Sequence[Row],
+    root: Path,
+    recipe: Recipe,
+    options: RunOptions,
+    device: Device | None = None,
+) -> CrossValidation:
+    """Cross-validate a recipe on a manifest's rows.
+
+    Writes `predictions.csv`, `metrics.json` and `report.html` to `options.out`.
+
+    Args:
+        rows: the photos; folds and skin tones are filled in where the manifest has none.
+        root: the folder that their files lie below.
+        recipe: what is evaluated.
+        options: where to, and what is measured besides.
+        device: to compute on; as `options` say unless given.
+
+    Raises:
+        TrainingError: `already_running`, `other_run` or `not_resumed`, of the folder `options.out`;
+            `too_few_patients`; `unreadable_photos`; `disk_full`; `diverged`.
+        ManifestError, BackboneError: naming the file and the cure.
+    """
+    device = device or Device(options.device, options.precision)
+    check_rows(rows, root, recipe, options)
+    with lock_run_dir(options, recipe, rows, device):
+        return run_cross_validation(rows, root, recipe, options, device)
+
+
+def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions) -> None:
+    """Make sure, before any long work begins, that the photos are there, and what has to be known of them.
+
+    Raises:
+        TrainingError: `too_few_patients`, if the photos do not support the recipe's coverage.
+        ManifestError: naming the file and the cure.
+    """
+    check_files(rows, root)
+    if options.leave_source_out:
+        leave_one_source_out(rows)  # refuses a single source
+    if options.leave_site_out:
+        check_body_sites(rows)
     if isinstance(recipe.coverage, dict):
-        known = all(row.fold is not None for row in rows)
-        folded = rows if known else assign_folds(rows)
+        folded = assign_missing_folds(rows)
         check_coverage(
             [row.label for row in folded],
             [row.group for row in folded],
@@ -48,74 +101,58 @@ def _check_coverage(rows: Sequence[Row], recipe: Recipe) -> None:
         )
 
 
-def cross_validate(
-    rows: Sequence[Row],
-    root: Path,
-    recipe: Recipe,
-    out: Path,
-    *,
-    cache: Path,
-    resume: bool,
-    report: Report,
-    hardware: Device | None = None,
-    watermark: bool = True,
-    leave_source_out: bool = False,
-    learning_curve: bool = False,
-) -> tuple[PreparedData, Floats, dict[str, Any]]:
-    """Cross-validate a recipe on a manifest's rows.
+def assign_missing_folds(rows: Sequence[Row]) -> list[Row]:
+    """The rows with the manifest's folds, or with new ones where it lacks some."""
+    return list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
 
-    Writes `predictions.csv`, `metrics.json` and `report.html`. Working state goes to `out/work`.
 
-    Args:
-        rows: the photos; folds and skin tones are filled in where the manifest has none.
-        root: the folder that their files lie below.
-        recipe: what is judged.
-        out: gets the results.
-        cache: for what is computed once.
-        resume: go on with a run that was stopped.
-        report: is told what is being done.
-        hardware: to compute on; this process alone on the CPU unless given.
-        watermark: judge photos with a source's watermark pasted onto them and hidden, too.
-        leave_source_out: judge each source by what learnt from the others alone, too.
-        learning_curve: judge what learnt from fewer patients of the conditions, too.
+def run_cross_validation(
+    rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions, device: Device
+) -> CrossValidation:
+    """What `cross_validate` does, in a folder that is this run's own."""
+    work = options.work
+    if recipe.method == "finetune" and not tensorboard_is_installed():
+        log.info("no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'")
+    folded = assign_missing_folds(rows)
+    check_folds(folded)
+    with device.main_process_first():
+        folded = read_skin_tones(folded, root, options.cache_dir / "skin_tones.json")
+    data = prepare_data(folded, root, recipe, options.cache_dir, device)
 
-    Returns:
-        The study, the held-out logits (rows, parts, labels) and the metrics.
+    logits = oof_logits(data, work)
+    predictions = oof_predictions(data, logits)
+    metrics = compute_metrics(predictions, prior=recipe.normalised_prior)
+    if options.repeats > 1:
+        tables = [predictions, *_repeated(data, work, options.repeats)]
+        metrics["repeated"] = compute_repeated(tables, prior=recipe.normalised_prior)
+    if options.watermark:
+        calibrators = fold_calibrators(data, logits)
+        metrics["watermark"] = evaluate_watermark(data, work, predictions, calibrators)
+    if options.leave_source_out:
+        metrics["leave_source_out"] = evaluate_left_out_sources(data, work)
+        metrics["leave_other_out"] = evaluate_left_out_others(data, work)
+    if options.leave_site_out:
+        metrics["leave_site_out"] = evaluate_left_out_sites(data, work)
+    if options.learning_curve:
+        metrics["learning_curve"] = evaluate_with_fewer_patients(data, work, logits)
+    if device.is_main:
+        write_results(predictions, metrics, options.out)
+    return CrossValidation(data, logits, predictions, metrics)
 
-    Raises:
-        TrainingError: `too_few_patients`, if the photos do not support the recipe's coverage; `other_run`, if `out`
-            holds a run of another recipe or of other photos; `disk_full`; `diverged`.
-        ManifestError, PhotoError, BackboneError: naming the file and the cure.
-    """
-    hardware = hardware or Device()
-    check_files(rows, root)
-    _check_coverage(rows, recipe)
-    if leave_source_out:
-        leave_one_source_out(rows)  # refuses a single source before any work
-    with disk_full_error(out):
-        work = out / "work"
-        if hardware.writes:
-            lock_run_dir(out, recipe, rows, resume=resume)
-        hardware.wait()
-        if recipe.method == "finetune" and not tensorboard_is_installed():
-            report("no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'")
-        study = prepare(rows, root, recipe, cache, report, hardware)
-        logits = oof_logits(study, work, resume=resume, report=report)
-        predictions = oof_predictions(study, logits)
-        metrics = compute_metrics(predictions, prior=recipe.stated_prior)
-        if watermark:
-            readouts = fold_calibrators(study, logits)
-            metrics["watermark"] = evaluate_watermark(
-                study, root, cache, work, predictions, readouts, resume=resume, report=report
-            )
-        if leave_source_out:
-            metrics["leave_one_source_out"] = evaluate_left_out_sources(
-                study, work, logits, resume=resume, report=report
-            )
-        if learning_curve:
-            metrics["learning_curve"] = evaluate_with_fewer_patients(
-                study, work, logits, resume=resume, report=report
-            )
-        if hardware.writes:
-            write_results(predictions, metrics, out)
-    return study, logits, metrics
+
+def _repeated(data: PreparedData, work: Path, repeats: int) -> list[Predictions]:
+    """The predictions of further cross-validations, each with folds of another seed."""
+    tables, folds = [], len(set(data.folds))
+    for seed in range(1, repeats):
+        log.info("cross-validation %d of %d", seed + 1, repeats)
+        free = [replace(row, fold=None) for row in data.rows]
+        again = replace(data, rows=assign_folds(free, folds, seed))
+        tables.append(oof_predictions(again, oof_logits(again, work / f"repeat-{seed}")))
+    return tables
+
+
+def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:
+    """Write `predictions.csv`, `metrics.json` and `report.html` to a folder."""
+    write_predictions(predictions, out / "predictions.csv")
+    write_json(out / "metrics.json", metrics)
+    write_report(metrics, predictions, out / "report.html")

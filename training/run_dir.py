@@ -1,36 +1,72 @@
-"""The folder of a run: whose it is, so that two runs are never mixed."""
+"""The folder of a run: whose it is, so that two runs are never mixed and none runs twice at once."""
 
 import hashlib
 import json
-from collections.abc import Sequence
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from calcinosis.common.errors import TrainingError
-from calcinosis.common.files import write_json
+from calcinosis.common.files import disk_full_error, write_json
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
+from calcinosis.training.fit.device import Device
 from calcinosis.training.recipe import Recipe
+from filelock import FileLock, Timeout
 
 
-def lock_run_dir(out: Path, recipe: Recipe, rows: Sequence[Row], *, resume: bool) -> None:
-    """Make a folder this run's own; its state is kept in `work` there.
+@contextmanager
+def lock_run_dir(
+    options: RunOptions, recipe: Recipe, rows: Sequence[Row], device: Device
+) -> Iterator[None]:
+    """Make a folder this run's own while it runs; its state is kept in `work` there.
+
+    All that lies in `work` afterwards is of this recipe and these photos, and may be gone on from. The
+    lock goes with the process that holds it, however that ends.
 
     Raises:
-        TrainingError: `other_run`, or `not_resumed` if a run is there and nobody asked to go on.
+        TrainingError: `already_running` where another process is at it; `other_run`; `not_resumed` if
+            this run is there and nobody asked to go on; `disk_full`, while it is held.
     """
+    with disk_full_error(options.out):
+        options.work.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(options.work / "lock", timeout=0)
+        if device.is_main:
+            _acquire(lock, options)
+        try:
+            if device.is_main:
+                _claim(options, recipe, rows)
+            device.wait()
+            yield
+        finally:
+            lock.release()
+
+
+def _acquire(lock: FileLock, options: RunOptions) -> None:
+    try:
+        lock.acquire()
+    except Timeout:
+        raise TrainingError(
+            "already_running",
+            "another process is at this run; wait for it to end, or choose another --out",
+            name=str(options.out),
+        ) from None
+
+
+def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row]) -> None:
     run = {"recipe": recipe.model_dump(mode="json"), "photos": manifest_digest(rows)}
-    note = out / "work" / "run.json"
+    note = options.work / "run.json"
     if note.exists():
         if json.loads(note.read_text(encoding="utf-8")) != run:
             raise TrainingError(
                 "other_run",
                 "holds a run of another recipe or of other photos; choose another --out",
-                name=str(out),
+                name=str(options.out),
             )
-        if not resume:
+        if not options.resume:
             raise TrainingError(
                 "not_resumed",
                 "holds this very run; go on with --resume, or choose another --out",
-                name=str(out),
+                name=str(options.out),
             )
     write_json(note, run)
 

@@ -171,7 +171,7 @@ def test_split_train_evaluate_predict(tmp_path: Path) -> None:
     folds, recipe = tmp_path / "folds.csv", tmp_path / "recipe.toml"
     recipe.write_text(
         'name = "drawn"\nbackbone = "timm:test_efficientnet"\npretrained = false\n'
-        'input_size = 64\nmethod = "probe"\nprobe_strength = 1.0\n'
+        'input_size = 64\nmethod = "probe"\nC = 1.0\n'
     )
     assert run("split", "--manifest", photos / "manifest.csv", "--out", folds, "--folds", 3)[0] == 0
     given = ("--manifest", folds, "--root", photos)

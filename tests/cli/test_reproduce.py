@@ -23,7 +23,13 @@ def test_what_is_usual_is_left_out_and_places_keep_their_name() -> None:
 
 
 def test_every_other_option_of_a_run_is_in_it() -> None:
-    usual = {"device": "cuda", "precision": "bf16", "off_topic": "'a file.csv'"}
+    usual = {
+        "device": "cuda",
+        "precision": "bf16",
+        "off_topic": "'a file.csv'",
+        "repeats": "3",
+        "facts": "f.toml",
+    }
     left_out = {"manifest", "root", "config", "out", "resume", "cache"}
     for option in TRAIN.params:
         if option.name in left_out:

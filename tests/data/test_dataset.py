@@ -1,4 +1,4 @@
-"""Photos as tensors: in the manifest's order, with the label set's numbers, and never lost in silence."""
+"""What a transform makes of photos: in the manifest's order, and never lost in silence."""
 
 from pathlib import Path
 
@@ -11,12 +11,14 @@ from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
 
-LABELS = ("milium", "other")
 
-
-def load(path: Path) -> torch.Tensor:
+def load(path: Path, _: int) -> torch.Tensor:
     with Image.open(path) as picture:
         return pil_to_tensor(picture)
+
+
+def load_with_number(path: Path, i: int) -> tuple[torch.Tensor, int]:
+    return load(path, i), i
 
 
 @pytest.fixture
@@ -28,20 +30,23 @@ def rows(tmp_path):
     return rows
 
 
+def files_of(rows: list[Row]) -> list[str]:
+    return [row.file for row in rows]
+
+
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_loader_hands_out_every_photo_with_its_label_and_row(rows, tmp_path, workers):
-    photos = PhotoDataset(rows, tmp_path, LABELS, load)
+def test_a_loader_hands_out_every_photo_with_its_number(rows, tmp_path, workers):
+    photos = PhotoDataset(files_of(rows), tmp_path, load_with_number)
     batches = DataLoader(photos, batch_size=2, num_workers=workers)
-    tensor, label, number = (torch.cat(parts) for parts in zip(*batches, strict=True))
+    tensor, number = (torch.cat(parts) for parts in zip(*batches, strict=True))
     assert tensor.shape == (3, 3, 3, 4)
     assert tensor[:, 0, 0, 0].tolist() == [0, 1, 2]
-    assert label.tolist() == [1, 0, 1]
     assert number.tolist() == [0, 1, 2]
 
 
 def test_a_photo_that_cannot_be_read_is_named(rows, tmp_path):
     (tmp_path / rows[1].file).write_bytes(b"no picture")
-    photos = PhotoDataset(rows, tmp_path, LABELS, load)
+    photos = PhotoDataset(files_of(rows), tmp_path, load)
     photos[0]
     with pytest.raises(DataError, match=r"ü 1\.png") as caught:
         photos[1]
@@ -52,22 +57,17 @@ def test_a_photo_that_cannot_be_read_is_named(rows, tmp_path):
 
 
 def test_the_cause_of_a_failure_keeps_its_code(rows, tmp_path):
-    def refuse(path: Path) -> torch.Tensor:
+    def refuse(path: Path, _: int) -> torch.Tensor:
         raise DataError("too_large", "is too large; crop it", name=str(path))
 
     with pytest.raises(DataError) as caught:
-        PhotoDataset(rows, tmp_path, LABELS, refuse)[2]
+        PhotoDataset(files_of(rows), tmp_path, refuse)[2]
     assert (caught.value.code, caught.value.name) == ("too_large", "ü 2.png")
     assert str(caught.value) == "ü 2.png: is too large; crop it"
 
 
 def test_the_name_survives_a_loader_s_worker(rows, tmp_path):
     (tmp_path / rows[1].file).write_bytes(b"no picture")
-    batches = DataLoader(PhotoDataset(rows, tmp_path, LABELS, load), num_workers=1)
+    batches = DataLoader(PhotoDataset(files_of(rows), tmp_path, load), num_workers=1)
     with pytest.raises(Exception, match=r"ü 1\.png"):
         list(batches)
-
-
-def test_a_label_outside_the_set_is_refused_before_training(rows, tmp_path):
-    with pytest.raises(DataError, match="'other'"):
-        PhotoDataset(rows, tmp_path, ("milium",), load)

@@ -27,7 +27,7 @@ def draw_task(folder: Path, **settings: Any) -> tuple[str, ...]:
         "pretrained": False,
         "input_size": 64,
         "frozen_stages": 1,
-        "probe_strength": 1.0,
+        "C": 1.0,
         "epochs": 3,
         "samples_per_epoch": 640,
         "batch_size": 16,

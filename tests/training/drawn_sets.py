@@ -17,7 +17,7 @@ def tiny_recipe(**changes: Any) -> Recipe:
         "input_size": 64,
         "frozen_stages": 1,
         "views": {"target": 2, "lookalike": 1, "distant": 1},
-        "probe_strength": 1.0,
+        "C": 1.0,
         "epochs": 2,
         "samples_per_epoch": 96,
         "batch_size": 16,
@@ -25,7 +25,3 @@ def tiny_recipe(**changes: Any) -> Recipe:
         "learning_rate": 1e-3,
     }
     return Recipe.model_validate(settings | changes)
-
-
-def quiet(line: str) -> None:
-    """A report that nobody reads."""

@@ -7,11 +7,11 @@ import pytest
 import torch
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.finetune import train_top
+from calcinosis.training.fit.finetune import finetune
 from safetensors.torch import load_file
 
 from tests.training.commands import draw_task, run
-from tests.training.drawn_sets import quiet, tiny_recipe
+from tests.training.drawn_sets import tiny_recipe
 
 Tensors = dict[str, torch.Tensor]
 
@@ -21,8 +21,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """The work folder of a run by one process, and of the same by two."""
     pytest.importorskip("accelerate")
     folder = tmp_path_factory.mktemp("task")
-    # Batch statistics are learnt, and photos are mixed, so that the parts of a batch need each other.
-    task = draw_task(folder, epochs=2, samples_per_epoch=48, mixup=0.4)
+    # Batch statistics are learnt, so that the shards of a batch need each other.
+    task = draw_task(folder, epochs=2, samples_per_epoch=48)
     for processes in (1, 2):
         out = folder / f"by-{processes}"
         code, said = run(
@@ -72,10 +72,9 @@ def test_a_batch_that_cannot_be_shared_is_refused() -> None:
             self.processes = 3
 
     with pytest.raises(TrainingError, match="16 cannot be shared evenly by 3"):
-        train_top(
-            None, None, np.zeros(1, int), tiny_recipe(), Path(), Three(),
-            resume=False, report=quiet,
-        )  # type: ignore[arg-type]  # fmt: skip
+        finetune(  # type: ignore[arg-type]
+            None, None, np.zeros(1, int), None, tiny_recipe(), Path(), Three()
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize(("device", "precision"), [("tpu", "bf16"), ("cpu", "fp8")])

@@ -9,16 +9,19 @@ from pathlib import Path
 import pytest
 import torch
 from calcinosis.common.errors import ManifestError, TrainingError
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import assign_folds
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.fit import checkpointing as state_module
+from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.log import read_log
 from calcinosis.training.recipe import Recipe
+from calcinosis.training.run_dir import lock_run_dir
 from safetensors.torch import load_file
 
 from tests.training.commands import draw_task, run, start
-from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from tests.training.drawn_sets import draw_set, tiny_recipe
 
 PATIENCE = 120.0  # seconds, for a machine with much else to do
 
@@ -75,7 +78,7 @@ def test_an_interrupted_cross_validation_goes_on(
     assert "Traceback" not in said
     code, said = run("crossval", *task, "--out", tmp_path, "--resume")
     assert code == 0, said
-    assert "fold-0: learning" not in said  # that one was finished
+    assert "fold-0: training" not in said  # that one was finished
     for name in ("metrics.json", "predictions.csv"):
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
 
@@ -90,9 +93,8 @@ def judge(
     photos: tuple[Path, list[Row]], recipe: Recipe, out: Path, *, resume: bool = False
 ) -> None:
     root, rows = photos
-    cross_validate(
-        rows, root, recipe, out, cache=root / "cache", resume=resume, report=quiet, watermark=False
-    )
+    options = RunOptions(out=out, cache=root / "cache", resume=resume, watermark=False)
+    cross_validate(rows, root, recipe, options)
 
 
 def test_a_full_disk_is_named_and_the_last_good_state_is_kept(
@@ -121,7 +123,7 @@ def test_a_full_disk_is_named_and_the_last_good_state_is_kept(
         assert (stopped / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
 
 
-def test_room_for_the_activations_is_taken_before_they_are_computed(
+def test_room_for_the_feature_maps_is_taken_before_they_are_computed(
     photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def full(*_: int) -> None:
@@ -173,17 +175,43 @@ def test_tensorboard_gets_its_files_where_it_is_installed(
 
 
 def test_without_tensorboard_one_line_says_so(
-    photos: tuple[Path, list[Row]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    photos: tuple[Path, list[Row]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     for module in ("calcinosis.training.fit.log", "calcinosis.training.crossval"):
         monkeypatch.setattr(f"{module}.tensorboard_is_installed", lambda: False)
-    said: list[str] = []
-    root, rows = photos
-    cross_validate(
-        rows, root, tiny_recipe(), tmp_path, cache=root / "cache", resume=False,
-        report=said.append, watermark=False,
-    )  # fmt: skip
-    assert [line for line in said if "TensorBoard" in line] == [
+    with caplog.at_level("INFO", logger="calcinosis"):
+        judge(photos, tiny_recipe(), tmp_path)
+    assert [line for line in caplog.messages if "TensorBoard" in line] == [
         "no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'"
     ]
     assert not (tmp_path / "work" / "fold-0" / "tensorboard").exists()
+
+
+def test_a_second_run_beside_a_running_one_is_refused(
+    photos: tuple[Path, list[Row]], tmp_path: Path
+) -> None:
+    root, rows = photos
+    options = RunOptions(out=tmp_path, cache=root / "cache", watermark=False)
+    with lock_run_dir(options, tiny_recipe(), rows, Device()):
+        for resume in (False, True):
+            with pytest.raises(TrainingError, match="another process") as caught:
+                judge(photos, tiny_recipe(), tmp_path, resume=resume)
+            assert caught.value.code == "already_running"
+    judge(photos, tiny_recipe(epochs=2), tmp_path, resume=True)
+
+
+def test_all_photos_that_cannot_be_read_are_named_before_anything_is_computed(
+    tmp_path: Path,
+) -> None:
+    rows = assign_folds(draw_set(tmp_path, of_each=5), folds=2)
+    for row in (rows[3], rows[11]):
+        (tmp_path / row.file).write_bytes(b"no picture")
+    with pytest.raises(TrainingError, match="2 of 20") as caught:
+        judge((tmp_path, rows), tiny_recipe(), tmp_path / "run")
+    assert caught.value.code == "unreadable_photos"
+    assert rows[3].file in str(caught.value)
+    assert rows[11].file in str(caught.value)
+    assert not list((tmp_path / "cache").glob("*/feature_maps.npy"))

@@ -8,36 +8,28 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from calcinosis.common.errors import PhotoError, TrainingError
+from calcinosis.common.errors import TrainingError
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
+from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.evaluate import run as evaluate_module
 from calcinosis.training.evaluate.predictions import read_predictions
-from calcinosis.training.evaluate.run import evaluate
-from calcinosis.training.fit import finetune as fit
+from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.train import train
 from safetensors.torch import load_file
 
 from tests.drawings import draw
-from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from tests.training.drawn_sets import draw_set, tiny_recipe
 
 
 def run(rows: list[Row], root: Path, recipe: Recipe, out: Path, *, resume: bool = False) -> None:
-    train(
-        rows,
-        root,
-        recipe,
-        out,
-        cache=root / "cache",
-        resume=resume,
-        report=quiet,
-        command="calcinosis train",
-    )
+    options = RunOptions(out=out, cache=root / "cache", resume=resume, command="calcinosis train")
+    train(rows, root, recipe, options)
 
 
 @pytest.fixture(scope="module")
@@ -103,26 +95,21 @@ def test_serving_prepares_a_photo_as_training_did(
         )
 
 
-def test_cached_activations_equal_the_network_on_the_plain_view(
+def test_cached_features_equal_the_network_on_the_plain_view(
     trained: tuple[Path, list[Row], Path], tmp_path: Path
 ) -> None:
     root, rows, _ = trained
-    study, logits, _ = cross_validate(
-        rows,
-        root,
-        tiny_recipe(method="probe"),
-        tmp_path,
-        cache=tmp_path / "cache",
-        resume=False,
-        report=quiet,
-    )
-    everything = np.arange(len(rows))
-    photo = study.preprocessing(open_photo(root / rows[3].file))
+    options = RunOptions(out=tmp_path, cache=tmp_path / "cache")
+    validated = cross_validate(rows, root, tiny_recipe(method="probe"), options)
+    data = validated.data
+    photo = data.preprocessing(open_photo(root / rows[3].file))
     with torch.no_grad():
-        direct = study.start.pooled_features(study.start.trainable(study.start.frozen(photo[None])))
-    cached = fit.compute_features(study.start, study.activations, everything[3:4], study.hardware)
-    assert cached == pytest.approx(direct.numpy(), abs=0.1)  # the trunk computes in bfloat16
-    assert np.isfinite(logits).all()
+        direct = data.network.pooled_features(
+            data.network.trainable(data.network.frozen(photo[None]))
+        )
+    # The frozen stages may compute in bfloat16.
+    assert data.features[3:4] == pytest.approx(direct.numpy(), abs=0.1)
+    assert np.isfinite(validated.logits).all()
 
 
 def test_a_run_that_was_stopped_ends_with_the_same_weights(
@@ -180,7 +167,7 @@ def test_runs_are_never_mixed(trained: tuple[Path, list[Row], Path]) -> None:
 def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     rows = draw_set(tmp_path, of_each=5)
     (tmp_path / rows[4].file).write_bytes(b"not a picture at all")
-    with pytest.raises(PhotoError, match=rows[4].file):
+    with pytest.raises(TrainingError, match=rows[4].file):
         run(rows, tmp_path, tiny_recipe(), tmp_path / "run")
 
 

@@ -19,69 +19,6 @@ Integers = NDArray[np.int64]
 
 _SHRINKAGE: Final = 0.01
 """Weight of the squared log temperatures and biases: a dozen photos a label must not make certainty."""
-_EVEN_CHANCES: Final = -2.0
-"""How many standard deviations above the last label's photos the chances are taken to be even, before
-the conditions' photos speak."""
-
-
-@dataclass(frozen=True)
-class StackingWeights:
-    """How the logits of several heads become one: a weighted sum of their margins over the last label.
-
-    Attributes:
-        weights: (heads, labels - 1).
-        offsets: (labels - 1,).
-    """
-
-    weights: Floats
-    offsets: Floats
-
-    def __call__(self, logits: Floats) -> Floats:
-        """Logits (n, labels), 0 for the last label, of those (n, heads, labels) of the heads."""
-        margins = logits[:, :, :-1] - logits[:, :, -1:]
-        mixed = np.einsum("nbk,bk->nk", margins, self.weights) + self.offsets
-        return np.concatenate([mixed, np.zeros((len(mixed), 1))], axis=1)
-
-
-def fit_stacking_weights(logits: Floats, labels: Integers) -> StackingWeights:
-    """The blend of several heads' logits that makes held-out labels most likely.
-
-    Stacking (Wolpert 1992, doi:10.1016/S0893-6080(05)80023-1), one weight a head and condition: the head
-    that knows tophi best need not be the one that knows calcinosis best. Each margin is first measured in
-    standard deviations of what the head says of the last label's photos, which are many; how the heads
-    are weighed stays near an even mean where the few photos of a condition do not say otherwise.
-
-    Args:
-        logits: (n, heads, labels) of photos that the heads did not learn from.
-        labels: (n,) index of each photo's label.
-
-    Raises:
-        TrainingError: `label_without_photos`.
-    """
-    _, heads, width = logits.shape
-    conditions = width - 1
-    margins = logits[:, :, :-1] - logits[:, :, -1:]
-    background = margins[labels == conditions]
-    if not len(background):
-        raise _without_photos(conditions)
-    centre = background.mean(axis=0)
-    spread = np.maximum(background.std(axis=0), 1e-9)
-    measured = (margins - centre) / spread
-
-    def unpack(parameters: Floats) -> tuple[Floats, Floats]:
-        weights = parameters[: heads * conditions].reshape(heads, conditions)
-        return weights * np.exp(parameters[-1]), parameters[heads * conditions : -1]
-
-    def scores(parameters: Floats) -> Floats:
-        weights, biases = unpack(parameters)
-        mixed = np.einsum("nbk,bk->nk", measured, weights) + biases
-        return np.concatenate([mixed, np.zeros((len(mixed), 1))], axis=1)
-
-    even = np.full(heads * conditions, 1 / heads)
-    start = np.concatenate([even, np.full(conditions, _EVEN_CHANCES), [0.0]])
-    weights, biases = unpack(_most_likely(scores, start, labels, width))
-    weights = weights / spread
-    return StackingWeights(weights, biases - (weights * centre).sum(axis=0))
 
 
 def _most_likely(
@@ -210,17 +147,15 @@ def check_coverage(
 
 @dataclass(frozen=True)
 class Calibrator:
-    """What turns the logits of a recipe's parts into probabilities and prediction sets."""
+    """What turns a network's logits into probabilities and prediction sets."""
 
-    blend: StackingWeights
     calibration: Calibration
     conformal: Conformal
 
-    def read(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
+    def predict(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, NDArray[np.bool_]]:
         """Probabilities and membership of the prediction sets, both (n, labels)."""
-        mixed = self.blend(logits)
-        members = self.conformal.prediction_sets(self.calibration.probabilities(mixed))
-        return self.calibration.probabilities(mixed, prior), members
+        members = self.conformal.prediction_sets(self.calibration.probabilities(logits))
+        return self.calibration.probabilities(logits, prior), members
 
 
 def fit_calibrator(
@@ -230,18 +165,14 @@ def fit_calibrator(
     coverage: Sequence[float],
     mimics: Sequence[tuple[int, int]] = (),
 ) -> Calibrator:
-    """Stacking weights, calibration and prediction sets from held-out logits (n, parts, labels).
+    """Calibration and prediction sets from out-of-fold logits (n, labels).
 
-    The thresholds are set on the photos that the weights and the calibration were fitted on, and hold for
-    networks of which another is then fitted on all photos: an approximation, which the coverage measured
+    The thresholds are set on the photos that the calibration was fitted on, and hold for networks of which another is then fitted on all photos: an approximation, which the coverage measured
     fold by fold, on photos that had no part in any of it, shows the size of.
     """
-    blend = fit_stacking_weights(logits, labels)
-    mixed = blend(logits)
-    calibration = fit_calibration(mixed, labels)
-    probabilities = calibration.probabilities(mixed)
-    conformal = fit_conformal(probabilities, labels, groups, coverage, mimics)
-    return Calibrator(blend, calibration, conformal)
+    calibration = fit_calibration(logits, labels)
+    probabilities = calibration.probabilities(logits)
+    return Calibrator(calibration, fit_conformal(probabilities, labels, groups, coverage, mimics))
 
 
 def fit_ood_detector(

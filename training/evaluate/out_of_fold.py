@@ -1,85 +1,158 @@
-"""What each fold says of the photos that it held out, and how that is read out."""
+"""What each fold predicts for the photos that it held out, and how that is calibrated."""
 
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from calcinosis.common.cache import cached_arrays
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import joined
 from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
 from calcinosis.training.evaluate.predictions import Predictions, make_predictions
-from calcinosis.training.fit.base_learners import fit, part_logits
-from calcinosis.training.fit.finetune import Integers, Report
-from calcinosis.training.fit.prepare import Floats, PreparedData, kept_logits
+from calcinosis.training.fit.features import Integers
+from calcinosis.training.fit.fitted import fit
+from calcinosis.training.fit.heads import Floats
+from calcinosis.training.fit.prepare import PreparedData
 from numpy.typing import NDArray
 
+log = logging.getLogger(__name__)
 
-def oof_logits(
-    study: PreparedData,
-    work: Path,
-    *,
-    resume: bool,
-    report: Report,
-    kept: NDArray[np.bool_] | None = None,
-    tops: Path | None = None,
-) -> Floats:
-    """Logits (rows, parts, labels) of every photo, from the fold that held it out.
+Mask = NDArray[np.bool_]
+
+
+def oof_logits(data: PreparedData, work: Path, trained_on: Mask | None = None) -> Floats:
+    """Logits (rows, labels) of every photo, from the fold that held it out.
 
     Args:
-        study: the recipe with its photographs.
+        data: the recipe with its photographs.
         work: folder for what is kept of each fold.
-        resume: go on with a run that was stopped.
-        report: is told what is being done.
-        kept: (rows,) which photos may be learnt from, where not all may.
-        tops: the `work` of a run whose folds' tops are taken as they are, where it learns nothing of the conditions.
+        trained_on: (rows,) which photos may be trained on, where not all may.
     """
-    folds = study.folds
-    learnable = np.ones(len(folds), dtype=bool) if kept is None else kept
-    parts = {}
+    folds = data.folds
+    allowed = np.ones(len(folds), dtype=bool) if trained_on is None else trained_on
+    logits = np.full((len(folds), len(data.recipe.labels)), np.nan)
     for fold in np.unique(folds):
-        folder, learnt = work / f"fold-{fold}", np.flatnonzero((folds != fold) & learnable)
+        folder = work / f"fold-{fold}"
+        train = np.flatnonzero((folds != fold) & allowed)
         held_out = np.flatnonzero(folds == fold)
 
-        def ask(
-            folder: Path = folder, learnt: Integers = learnt, held_out: Integers = held_out
+        def compute(
+            folder: Path = folder, train: Integers = train, held_out: Integers = held_out
         ) -> Floats:
-            report(f"{folder.name}: learning from {len(learnt)} photographs")
-            top = tops / folder.name if tops else None
-            fitted = fit(study, learnt, folder, top=top, resume=resume, report=report)
-            return part_logits(fitted, study, study.activations, held_out)
+            log.info("%s: training on %d photographs", folder.name, len(train))
+            return fit(data, train, folder).logits(held_out)
 
-        parts[fold] = kept_logits(folder / "logits.safetensors", ask, study.hardware, resume=resume)
-    logits = np.full((len(folds), *next(iter(parts.values())).shape[1:]), np.nan)
-    for fold, part in parts.items():
-        logits[folds == fold] = part
+        key = {"photos": len(train)}
+        logits[held_out] = kept_logits(folder / "logits.safetensors", key, compute, data)
     if not np.isfinite(logits).all():
         raise TrainingError("diverged", "a held-out photo has no finite logits", name=str(work))
     return logits
 
 
-def fold_calibrators(study: PreparedData, logits: Floats) -> dict[int, Calibrator]:
-    """The readout of each fold's photos, fitted on the held-out logits of the other folds.
+def kept_logits(
+    path: Path, key: dict[str, int], compute: Callable[[], Floats], data: PreparedData
+) -> Floats:
+    """Logits from a file of this run; computed, by all processes together, where there is none yet."""
+    known = path.exists()
+    data.device.wait()  # before any process writes the file that the others look for
+    found = {} if known else {"logits": compute()}
+    with data.device.main_process_first():
+        return cached_arrays(path, key, lambda: found or {"logits": compute()})["logits"]
+
+
+@dataclass(frozen=True)
+class FoldCalibrator:
+    """The calibrator of a fold's photos, among the labels that were trained on.
+
+    Attributes:
+        known: their indices.
+        calibrator: of these labels; None where there is one alone, which then is certain.
+    """
+
+    known: Integers
+    calibrator: Calibrator | None
+
+    def predict(self, logits: Floats, prior: Sequence[float]) -> tuple[Floats, Mask]:
+        """Probabilities and membership of the prediction sets, both (n, labels); 0 for the other labels."""
+        probabilities = np.zeros(logits.shape)
+        members = np.zeros(logits.shape, dtype=bool)
+        if self.calibrator is None:
+            probabilities[:, self.known], members[:, self.known] = 1, True
+        else:
+            own = _renormalised(np.asarray(prior)[self.known])
+            probabilities[:, self.known], members[:, self.known] = self.calibrator.predict(
+                logits[:, self.known], own.tolist()
+            )
+        return probabilities, members
+
+
+def _renormalised(prior: Floats) -> Floats:
+    """A prior of some of the labels, scaled to sum to 1; even where it is 0 for all of them."""
+    return prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
+
+
+def fold_calibrators(
+    data: PreparedData, logits: Floats, trained_on: Mask | None = None
+) -> dict[int, FoldCalibrator]:
+    """The calibrator of each fold's photos, fitted on the out-of-fold logits of the other folds.
 
     So no photo has a say in how its own probabilities or its own prediction set are made.
+
+    Args:
+        data: the recipe with its photographs.
+        logits: (rows, labels), out of fold.
+        trained_on: (rows,) which photos have a say, where not all have.
     """
-    folds, recipe = study.folds, study.recipe
+    allowed = np.ones(len(logits), dtype=bool) if trained_on is None else trained_on
     calibrators = {}
-    for fold in np.unique(folds):
-        rest = np.flatnonzero(folds != fold)
-        calibrators[int(fold)] = fit_calibrator(
-            logits[rest],
-            study.targets.labels[rest],
-            [study.rows[row].group for row in rest],
-            recipe.coverages,
-            joined(recipe.labels),
-        )
+    for fold in np.unique(data.folds):
+        rows = np.flatnonzero(allowed & (data.folds != fold))
+        known, labels = np.unique(data.labels[rows], return_inverse=True)
+        fitted = None
+        if len(known) > 1:
+            fitted = fit_calibrator(
+                logits[np.ix_(rows, known)],
+                labels,
+                data.groups[rows].tolist(),
+                [data.recipe.coverages[label] for label in known],
+                joined([data.recipe.labels[label] for label in known]),
+            )
+        calibrators[int(fold)] = FoldCalibrator(known, fitted)
     return calibrators
 
 
-def oof_predictions(study: PreparedData, logits: Floats) -> Predictions:
-    """The predictions table of held-out logits (rows, parts, labels), read out fold by fold."""
-    probabilities = np.zeros((len(study.rows), len(study.recipe.labels)))
-    members = np.zeros(probabilities.shape, dtype=bool)
-    for fold, readout in fold_calibrators(study, logits).items():
-        own = study.folds == fold
-        probabilities[own], members[own] = readout.read(logits[own], study.recipe.stated_prior)
-    return make_predictions(study.rows, study.recipe.labels, probabilities, members)
+def oof_predictions(
+    data: PreparedData, logits: Floats, trained_on: Mask | None = None
+) -> Predictions:
+    """The predictions table of out-of-fold logits (rows, labels), calibrated fold by fold.
+
+    Args:
+        data: the recipe with its photographs.
+        logits: (rows, labels), out of fold.
+        trained_on: (rows,) which photos were trained on, where not all were; a label that none of them
+            has gets no probability.
+    """
+    probabilities = np.zeros(logits.shape)
+    members = np.zeros(logits.shape, dtype=bool)
+    for fold, calibrator in fold_calibrators(data, logits, trained_on).items():
+        own = data.folds == fold
+        probabilities[own], members[own] = calibrator.predict(
+            logits[own], data.recipe.normalised_prior
+        )
+    return make_predictions(data.rows, data.recipe.labels, probabilities, members)
+
+
+def predictions_without(data: PreparedData, left_out: Mask, work: Path) -> Predictions:
+    """The predictions of all photos, from networks and calibrators that saw none of some of them.
+
+    They are cross-validated as ever, with fewer photos to train on: whatever belongs to a left-out photo,
+    its patient's others and its copies in another source, is in the same fold and so unseen as well.
+
+    Args:
+        data: the recipe with its photographs.
+        left_out: (rows,) which photos are neither trained on nor calibrated on.
+        work: folder for what is kept.
+    """
+    return oof_predictions(data, oof_logits(data, work, ~left_out), ~left_out)

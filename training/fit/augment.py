@@ -39,20 +39,20 @@ def view_generator(seed: int, file: str, view: int) -> np.random.Generator:
     return np.random.default_rng(int.from_bytes(digest[:8], "little"))
 
 
-def augmented_picture(
+def augmented_view(
     photo: Image.Image, size: int, augmentation: Augmentation, generator: np.random.Generator
 ) -> Image.Image:
     """A random view of an RGB photo, a square `size` pixels wide; another network can be shown it, too."""
-    picture = photo
+    view = photo
     if generator.random() < augmentation.corner_mask:
-        picture = hide_corners(picture)
-    picture = _random_crop(picture, size, augmentation, generator)
+        view = hide_corners(view)
+    view = _random_crop(view, size, augmentation, generator)
     if generator.random() < 0.5:
-        picture = picture.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
+        view = view.transpose(Image.Transpose.FLIP_LEFT_RIGHT)
     for enhance in (ImageEnhance.Brightness, ImageEnhance.Contrast, ImageEnhance.Color):
         factor = 1 + augmentation.colour * generator.uniform(-1, 1)
-        picture = enhance(picture).enhance(factor)
-    return picture
+        view = enhance(view).enhance(factor)
+    return view
 
 
 def hide_corners(photo: Image.Image) -> Image.Image:

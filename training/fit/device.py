@@ -30,7 +30,7 @@ class Device:
             computes in bfloat16 itself, and the latter where it would only pretend to, and take longer.
 
     Attributes:
-        device: of this process.
+        torch_device: of this process.
         processes: how many there are.
         rank: this one's number, from 0.
 
@@ -55,16 +55,16 @@ class Device:
         self.rank = int(os.environ.get("RANK", "0"))
         self._bf16 = precision == "bf16" or (precision == "auto" and _computes_bf16(device))
         self._accelerator = _join(device) if self.processes > 1 else None
-        self.device = self._accelerator.device if self._accelerator else torch.device(device)
+        self.torch_device = self._accelerator.device if self._accelerator else torch.device(device)
 
     @property
-    def writes(self) -> bool:
+    def is_main(self) -> bool:
         """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
     def autocast(self) -> AbstractContextManager[Any]:
         """Where the precision holds."""
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self._bf16)
+        return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self._bf16)
 
     def share(self, module: nn.Module) -> nn.Module:
         """The module, such that its gradients are the mean over the processes."""
@@ -73,8 +73,8 @@ class Device:
         shared: nn.Module = self._accelerator.prepare_model(module)
         return shared
 
-    def part(self, count: int) -> slice:
-        """This process's part of a batch; the parts are of one size."""
+    def shard(self, count: int) -> slice:
+        """This process's shard of a batch; all shards are of one size."""
         size = count // self.processes
         return slice(self.rank * size, (self.rank + 1) * size)
 
@@ -92,10 +92,10 @@ class Device:
     @contextmanager
     def main_process_first(self) -> Iterator[None]:
         """The process that writes goes first; the others follow when it is through."""
-        if not self.writes:
+        if not self.is_main:
             self.wait()
         yield
-        if self.writes:
+        if self.is_main:
             self.wait()
 
 

@@ -1,6 +1,6 @@
-"""What the frozen part of the network makes of each view, computed once and kept on disk.
+"""What the frozen stages make of each view, computed once and kept on disk.
 
-The lower stages of a backbone see every photo alike in every epoch and every fold. Keeping their output
+The frozen stages of a backbone see every photo alike in every epoch and every fold. Keeping their output
 makes an epoch several times shorter. A cache is a folder of its own below the cache folder, named after
 everything that its content depends on, and is filled in steps, so that a run that was stopped goes on
 where it was.
@@ -11,125 +11,163 @@ import json
 import math
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from calcinosis.common.cache import cached_arrays
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
-from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, open_source
+from calcinosis.data.dataset import PhotoDataset, batches
+from calcinosis.data.manifest import Row
 from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.fit.augment import augmented_picture, view_generator
+from calcinosis.training.fit.augment import Augmentation, augmented_view, view_generator
 from calcinosis.training.fit.device import Device
-from calcinosis.training.recipe import Recipe
-from PIL import Image
-from torch.utils.data import Dataset, Subset
+from numpy.typing import NDArray
+from torch.utils.data import Subset
 
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
-_VERSION: Final = 1
+_FEATURE_BATCH: Final = 64
+_VERSION: Final = 2
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
+Features = NDArray[np.float32]
+Integers = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
 class FeatureMaps:
-    """The trunk's output for every view of every row.
+    """The frozen stages' output for views of photos.
 
     Attributes:
-        starts: (rows + 1,) where the views of each row begin; its first view is the plain one.
-        values: (views, channels, h, w) in half precision, read from disk as needed.
-        plain_ones: (rows,) how many views of each row come before the augmented ones: the plain one, and
-            what else a photo is judged by.
+        rows: (views,) the row that each is a view of, ascending.
+        values: (views, channels, h, w) in half precision, read from disk as needed. With `flip_tta` the
+            centre crops' have the mirror image's channels behind their own.
+        digest: changes with all that the values depend on.
     """
 
-    def __init__(
-        self, starts: np.ndarray, values: np.ndarray, plain_ones: np.ndarray | int = 1
-    ) -> None:
-        self.starts = starts
-        self.values = values
-        self.plain_ones = np.broadcast_to(plain_ones, (len(starts) - 1,))
+    rows: Integers
+    values: NDArray[np.float16]
+    digest: str
 
-    def plain(self, rows: np.ndarray) -> torch.Tensor:
-        """FeatureMaps (n, channels, h, w) of the plain views of rows (n,)."""
-        return self.views(self.starts[rows])
-
-    def choose(
-        self, rows: np.ndarray, generator: np.random.Generator, plain_share: float = 0.0
-    ) -> np.ndarray:
-        """The places (n,) of a random view of each of rows (n,), an augmented one where there is one.
-
-        `plain_share` of them are of the plain ones all the same.
-        """
-        plain = self.plain_ones[rows]
-        augmented = self.starts[rows + 1] - self.starts[rows] - plain
-        take_plain = augmented == 0
-        if plain_share:
-            take_plain |= generator.random(len(rows)) < plain_share
-        chosen = generator.integers(0, np.where(take_plain, plain, np.maximum(augmented, 1)))
-        places: np.ndarray = self.starts[rows] + chosen + np.where(take_plain, 0, plain)
-        return places
-
-    def views(self, places: np.ndarray) -> torch.Tensor:
-        """FeatureMaps (n, channels, h, w) of the views at places (n,)."""
+    def __getitem__(self, places: Integers) -> torch.Tensor:
+        """Feature maps (n, channels, h, w) of the views at places (n,)."""
         order = np.argsort(places)  # the disk is read forwards
         out = np.empty((len(places), *self.values.shape[1:]), dtype=self.values.dtype)
         out[order] = self.values[places[order]]
         return torch.from_numpy(out).float()
 
 
-def compute_feature_maps(
+@dataclass(frozen=True)
+class CentreCrop:
+    """A transform: the network's input that serving sees too."""
+
+    preprocessing: Preprocessing
+
+    def __call__(self, source: Path | bytes, _: int) -> torch.Tensor:
+        return self.preprocessing(open_photo(source))
+
+
+@dataclass(frozen=True)
+class AugmentedView:
+    """A transform: a view that depends on nothing but the photo's name, the view's number and the seed."""
+
+    preprocessing: Preprocessing
+    augmentation: Augmentation
+    seed: int
+    views: tuple[tuple[str, int], ...]
+
+    def __call__(self, source: Path | bytes, i: int) -> torch.Tensor:
+        generator = view_generator(self.seed, *self.views[i])
+        photo = open_photo(source)
+        size = self.preprocessing.size
+        return self.preprocessing.normalise(
+            augmented_view(photo, size, self.augmentation, generator)
+        )
+
+
+def centre_crop_maps(
     rows: Sequence[Row],
     root: Path,
     network: Network,
     preprocessing: Preprocessing,
-    recipe: Recipe,
     cache: Path,
-    hardware: Device,
-    *,
-    augmented: bool,
+    device: Device,
 ) -> FeatureMaps:
-    """What the trunk makes of the plain view of each of these rows, and of the augmented ones after it.
+    """What the network's frozen stages make of the centre crop of each of these rows."""
+    files = [row.file for row in rows]
+    photos = PhotoDataset(files, root, CentreCrop(preprocessing))
+    key = {"preprocessing": preprocessing.model_dump(mode="json"), "files": files}
+    what = "Reading the photographs"
+    return cached_feature_maps(photos, np.arange(len(rows)), key, network, cache, device, what)
 
-    Raises:
-        PhotoError, ManifestError: if a photo is absent or cannot be read; what was computed stays.
-    """
-    counts = [1 + recipe.views.get(row.kind, 0) if augmented else 1 for row in rows]
-    views = Views(rows, root, counts, preprocessing, recipe)
-    folder = cache / views.name(trunk_bytes(network))
-    values = cached_feature_maps(views, network, folder, hardware, "Reading the photographs")
-    return FeatureMaps(np.concatenate([[0], np.cumsum(counts)]), values)
+
+def augmented_maps(
+    rows: Sequence[Row],
+    root: Path,
+    counts: Sequence[int],
+    network: Network,
+    transform: AugmentedView,
+    cache: Path,
+    device: Device,
+) -> FeatureMaps:
+    """What the network's frozen stages make of as many views of each row as its count says."""
+    files = [file for file, _ in transform.views]
+    key = {
+        "preprocessing": transform.preprocessing.model_dump(mode="json"),
+        "augmentation": transform.augmentation.model_dump(mode="json"),
+        "seed": transform.seed,
+        "views": transform.views,
+    }
+    photos = PhotoDataset(files, root, transform)
+    owners = np.repeat(np.arange(len(rows)), counts)
+    what = "Reading augmented views"
+    return cached_feature_maps(photos, owners, key, network, cache, device, what)
 
 
 def cached_feature_maps(
-    views: Dataset[torch.Tensor], network: Network, folder: Path, hardware: Device, what: str
-) -> np.ndarray:
-    """What the trunk makes of views (n, channels, h, w), from a folder that is filled where it is not.
+    views: PhotoDataset,
+    rows: Integers,
+    key: dict[str, Any],
+    network: Network,
+    cache: Path,
+    device: Device,
+    what: str,
+) -> FeatureMaps:
+    """What the frozen stages make of n views, from a folder that is filled where it is not.
 
-    The folder's name stands for everything that its content depends on. Filling goes on from what is
-    there. With several processes, one fills and the others wait for it.
+    Filling goes on from what is there. With several processes, one fills and the others wait for it.
 
     Args:
         views: n inputs of the network.
-        network: its trunk is asked.
-        folder: of this cache alone.
-        hardware: to compute on.
-        what: a name for the bar.
+        rows: (n,) the row that each is a view of.
+        key: all that they depend on, as it goes into JSON.
+        network: its frozen stages are asked.
+        cache: the folder that holds all caches.
+        device: to compute on.
+        what: is being done, for the bar.
+
+    Raises:
+        ManifestError, DataError: if a photo is absent or cannot be read; what was computed stays.
     """
-    with hardware.main_process_first():
-        _fill(views, network, folder, hardware, what)
-    values: np.ndarray = np.load(folder / "activations.npy", mmap_mode="r")
-    return values
+    frozen = {"weights": weights_digest(network.frozen), "flip_tta": network.flip_tta}
+    digest = _hashed({"version": _VERSION, **frozen, **key})
+    folder = cache / digest
+    with device.main_process_first():
+        _fill(views, network, folder, device, what)
+    return FeatureMaps(rows, np.load(folder / "feature_maps.npy", mmap_mode="r"), digest)
 
 
-def _fill(views: Any, network: Network, folder: Path, hardware: Device, what: str) -> None:
-    path, progress = folder / "activations.npy", folder / "done.json"
+def _fill(views: PhotoDataset, network: Network, folder: Path, device: Device, what: str) -> None:
+    path, progress = folder / "feature_maps.npy", folder / "done.json"
     done = json.loads(progress.read_text()) if progress.exists() and path.exists() else 0
     if done == len(views):
         return
-    compute = _trunk_function(network, hardware)
+    compute = _frozen_function(network, device)
     folder.mkdir(parents=True, exist_ok=True)
     if done == 0:
         shape = (len(views), *compute(views[0][None]).shape[1:])
@@ -165,69 +203,54 @@ def _note_progress(values: np.memmap, progress: Path, done: int) -> None:
     write_json(progress, done)
 
 
-def _trunk_function(network: Network, hardware: Device) -> Compute:
-    network.frozen.eval().to(hardware.device).to(memory_format=torch.channels_last)
+def _frozen_function(network: Network, device: Device) -> Compute:
+    network.frozen.eval().to(device.torch_device).to(memory_format=torch.channels_last)
 
     def compute(batch: torch.Tensor) -> torch.Tensor:
-        inputs = batch.to(hardware.device, memory_format=torch.channels_last)
-        with torch.inference_mode(), hardware.autocast():
+        inputs = batch.to(device.torch_device, memory_format=torch.channels_last)
+        with torch.inference_mode(), device.autocast():
             output = network.forward_frozen(inputs)
         return output.float().cpu()
 
     return compute
 
 
-def trunk_bytes(network: Network) -> bytes:
-    """All that what a network's trunk makes of a view depends on beside the view."""
-    parts = [
-        name.encode() + tensor.float().numpy().tobytes()
-        for name, tensor in network.frozen.state_dict().items()
-    ]
-    return b"".join([*parts, b"flip_tta" if network.flip_tta else b""])
+def cached_features(network: Network, maps: FeatureMaps, cache: Path, device: Device) -> Features:
+    """What `compute_features` gives, from the cache folder where it is known."""
+    key = {
+        "maps": maps.digest,
+        "weights": weights_digest(network),
+        "multi_scale": network.multi_scale,
+    }
+    path = cache / f"features-{_hashed(key)}.safetensors"
+    with device.main_process_first():
+        return cached_arrays(
+            path, key, lambda: {"features": compute_features(network, maps, device)}
+        )["features"]
 
 
-class Views(Dataset[torch.Tensor]):
-    """Every view of every row, in order: of each the plain one, then the augmented ones."""
+@torch.no_grad()
+def compute_features(network: Network, maps: FeatureMaps, device: Device) -> Features:
+    """What the head reads of a network as it is, (views, width), for every one of the maps."""
+    network.eval().to(device.torch_device)
+    parts = []
+    for start in range(0, len(maps.rows), _FEATURE_BATCH):
+        places = np.arange(start, min(start + _FEATURE_BATCH, len(maps.rows)))
+        batch = maps[places].to(device.torch_device, memory_format=torch.channels_last)
+        with device.autocast():
+            features = network.pretrained_features(batch)
+        parts.append(features.float().cpu().numpy())
+    network.cpu()
+    return np.concatenate(parts)
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        root: Path,
-        counts: Sequence[int],
-        preprocessing: Preprocessing,
-        recipe: Recipe,
-    ) -> None:
-        self.rows, self.root = rows, root
-        self.preprocessing, self.recipe = preprocessing, recipe
-        self.pairs = [(row, view) for row, count in enumerate(counts) for view in range(count)]
 
-    def __len__(self) -> int:
-        return len(self.pairs)
+def weights_digest(module: torch.nn.Module) -> str:
+    """Changes with every weight and every name of a module."""
+    digest = hashlib.sha256()
+    for name, tensor in module.state_dict().items():
+        digest.update(name.encode() + tensor.float().numpy().tobytes())
+    return digest.hexdigest()
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        return self.preprocessing.normalise(self.picture(index))
 
-    def picture(self, index: int) -> Image.Image:
-        """The view as a square picture."""
-        number, view = self.pairs[index]
-        row = self.rows[number]
-        photo = open_photo(open_source(self.root, row.file), name=row.file)
-        if view == 0:
-            return self.preprocessing.crop_and_resize(photo)
-        generator = view_generator(self.recipe.seed, row.file, view)
-        return augmented_picture(
-            photo, self.preprocessing.size, self.recipe.augmentation, generator
-        )
-
-    def name(self, beside: bytes = b"") -> str:
-        """A name that changes with everything the views depend on, and with what stands beside it."""
-        settings = {
-            "version": _VERSION,
-            "preprocessing": self.preprocessing.model_dump(mode="json"),
-            "augmentation": self.recipe.augmentation.model_dump(mode="json"),
-            "seed": self.recipe.seed,
-            "files": [[self.rows[number].file, view] for number, view in self.pairs],
-        }
-        digest = hashlib.sha256(json.dumps(settings).encode())
-        digest.update(beside)
-        return digest.hexdigest()[:16]
+def _hashed(key: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(key, sort_keys=True).encode()).hexdigest()[:16]

@@ -12,17 +12,17 @@ Forward = Callable[[torch.Tensor], torch.Tensor]
 
 
 @contextmanager
-def learning_layers(top: nn.Module, hardware: Device) -> Iterator[None]:
+def learning_layers(top: nn.Module, device: Device) -> Iterator[None]:
     """Within it, the layers of a top compute as `depthwise_in_full_precision` and `shared_statistics` say."""
     layers: list[Any] = list(top.modules())
     changed = []
     for module in layers:
-        if hardware.device.type == "cpu" and _is_depthwise(module):
+        if device.torch_device.type == "cpu" and _is_depthwise(module):
             changed.append(module)
             module.forward = depthwise_in_full_precision(module)
-        elif hardware.processes > 1 and _is_learning_norm(module):
+        elif device.processes > 1 and _is_learning_norm(module):
             changed.append(module)
-            module.forward = shared_statistics(module, hardware.processes)
+            module.forward = shared_statistics(module, device.processes)
     try:
         yield
     finally:

@@ -1,51 +1,50 @@
-"""A recipe with the photographs it is applied to, and how what is said of them is read out."""
+"""A recipe with the photographs it is applied to, read once for all folds."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+import copy
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-from calcinosis.common.files import atomic_write
-from calcinosis.data.manifest import Row, check_files
-from calcinosis.data.splits import assign_folds, check_folds
+from calcinosis.data.manifest import Row
 from calcinosis.model.backbones import Backbone, build_backbone
-from calcinosis.model.network import Network
+from calcinosis.model.network import Network, check_trainable_stages
 from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.features import FeatureMaps, Views, compute_feature_maps
-from calcinosis.training.fit.finetune import (
+from calcinosis.training.fit.features import (
+    AugmentedView,
+    FeatureMaps,
+    Features,
     Integers,
-    Report,
-    Targets,
-    TrainingSet,
-    compute_features,
-    make_targets,
+    augmented_maps,
+    cached_features,
+    centre_crop_maps,
 )
-from calcinosis.training.fit.teacher import embed_photos, embed_pictures
-from calcinosis.training.fit.watermark_augment import WAYS, changed_feature_maps, photos_to_change
+from calcinosis.training.fit.finetune import TrainingViews
+from calcinosis.training.fit.watermark import (
+    CHANGES,
+    changed_maps,
+    estimate_watermark,
+    rows_to_change,
+)
 from calcinosis.training.recipe import Recipe
-from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
-from calcinosis.training.robustness.watermark import kept_watermark
-from numpy.typing import NDArray
-from safetensors.numpy import load_file, save
 
-Floats = NDArray[np.float64]
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class Changed:
-    """Photos with the mark of their source hidden, or with one pasted.
+    """Photos with the watermark of their source inpainted, or with one pasted.
 
     Attributes:
-        numbers: (m,) of the photos.
-        activations: what the frozen part of the start network makes of what they become.
-        features: (m, width) that the heads read of it under the start network.
+        maps: what the frozen stages make of them; its `rows` are the photos.
+        features: (m, width) that the head reads of the pretrained branch.
     """
 
-    numbers: Integers
-    activations: FeatureMaps
-    features: NDArray[np.float32]
+    maps: FeatureMaps
+    features: Features
 
 
 @dataclass(frozen=True)
@@ -54,225 +53,153 @@ class PreparedData:
 
     Attributes:
         rows: the photos, each with its fold.
-        start: the network before any fit.
-        activations: what the frozen part of it makes of the plain view of each photo, and of augmented
-            ones where the top learns to name the labels.
-        features: (rows, width) that the heads read of the plain views under the start network.
-        taught: (rows, d) the teacher's embeddings of the plain views, where a head asks for them.
-        changed: the photos that the heads learn a second time, with the mark hidden or pasted; none
-            unless the recipe asks for it.
-        lessons: what a top that is trained learns from.
-        hardware: what it is computed on.
+        network: the pretrained one.
+        maps: what its frozen stages make of the centre crop of each photo.
+        features: (rows, width) that the head reads of the centre crops, of the pretrained branch.
+        changed: photos that the head learns a second time, with another watermark; none unless the
+            recipe asks for it.
+        training_views: what fine-tuning learns from; None where the recipe has none.
+        device: what it is computed on.
     """
 
     recipe: Recipe
     rows: list[Row]
+    root: Path
+    cache: Path
     backbone: Backbone
     preprocessing: Preprocessing
-    start: Network
-    activations: FeatureMaps
-    targets: Targets
-    features: NDArray[np.float32]
-    taught: NDArray[np.float32] | None
+    network: Network
+    maps: FeatureMaps
+    features: Features
     changed: tuple[Changed, ...]
-    lessons: TrainingSet
-    hardware: Device
+    training_views: TrainingViews | None
+    device: Device
 
     @property
     def folds(self) -> Integers:
         """(rows,) the fold that holds each photo out."""
         return np.array([row.fold for row in self.rows], dtype=np.int64)
 
+    @property
+    def labels(self) -> Integers:
+        """(rows,) the index of each photo's label."""
+        return np.array([self.recipe.labels.index(row.label) for row in self.rows])
 
-def prepare(
-    rows: Sequence[Row],
-    root: Path,
-    recipe: Recipe,
-    cache: Path,
-    report: Report,
-    hardware: Device | None = None,
+    @property
+    def groups(self) -> np.ndarray:
+        """(rows,) the group of each photo."""
+        return np.array([row.group for row in self.rows], dtype=object)
+
+    def new_network(self) -> Network:
+        """The pretrained network with weights of its own, to be trained."""
+        recipe = self.recipe
+        network = Network(
+            self.backbone,
+            len(recipe.labels),
+            frozen_stages=recipe.frozen_stages,
+            flip_tta=recipe.flip_tta,
+        )
+        return copy.deepcopy(network)  # the backbone's own layers stay as they are
+
+
+def prepare_data(
+    rows: Sequence[Row], root: Path, recipe: Recipe, cache: Path, device: Device
 ) -> PreparedData:
-    """Assign folds and estimate skin tones where the manifest has none, and read every photograph.
+    """Read every photograph, as far as the recipe's folds can share what comes of it.
+
+    Args:
+        rows: the photos, each with its fold.
+        root: the folder that their files lie below.
+        recipe: says what is read of them.
+        cache: the folder for what is computed once.
+        device: to compute on.
 
     Raises:
-        ManifestError, PhotoError, BackboneError: naming the file and the cure.
+        ManifestError, DataError, BackboneError: naming the file and the cure.
     """
-    hardware = hardware or Device()
-    folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
-    check_folds(folded)
-    check_files(folded, root)
-    taught = None
-    if recipe.asks_teacher:  # before all else that takes long: it may not be installed
-        report("asking the teacher")
-        with hardware.main_process_first():
-            taught = embed_photos(folded, root, cache)
-    with hardware.main_process_first():
-        folded = estimate_skin_tones(folded, root, cache / "skin_tones.json")
     torch.manual_seed(recipe.seed)
     backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
+    if recipe.method == "finetune":
+        check_trainable_stages(backbone, recipe.frozen_stages)
     preprocessing = backbone.preprocessing
     if recipe.input_size:
         preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
-    start = Network(
+    network = Network(
         backbone,
         len(recipe.labels),
         frozen_stages=recipe.frozen_stages,
         multi_scale=recipe.multi_scale,
         flip_tta=recipe.flip_tta,
     )
-    activations = compute_feature_maps(
-        folded,
-        root,
-        start,
-        preprocessing,
-        recipe,
-        cache,
-        hardware,
-        augmented=recipe.method == "finetune",
-    )
-    report(f"{len(folded)} photographs read")
-    features = compute_features(start, activations, np.arange(len(folded)), hardware)
+    maps = centre_crop_maps(rows, root, network, preprocessing, cache, device)
+    log.info("%d photographs read", len(rows))
     changed: tuple[Changed, ...] = ()
     if recipe.watermark_augmentation:
-        report("reading the photographs with the mark of their source hidden or pasted")
-        changed = _change_marks(folded, root, cache, start, preprocessing, hardware)
-    lessons = TrainingSet(activations, make_targets(folded, recipe))
-    if recipe.method == "distil" and taught is not None:
-        report("reading augmented views, and asking the teacher about them")
-        lessons = _taught_lessons(
-            folded, root, recipe, backbone, preprocessing, taught, cache, hardware
-        )
-        lessons = _with_plain_ones(lessons, activations, changed, start)
+        log.info("reading the photographs with another watermark")
+        changed = _change_watermarks(rows, root, network, preprocessing, cache, device)
+    views = None
+    if recipe.method == "finetune":
+        channels = maps.values.shape[1] // (1 + recipe.flip_tta)
+        unaugmented = [maps, *(one.maps for one in changed)]
+        augmented = FeatureMaps(np.zeros(0, np.int64), maps.values[:0, :channels], "")
+        if any(recipe.views.get(row.kind, 0) for row in rows):
+            augmented = _augmented(rows, root, recipe, backbone, preprocessing, cache, device)
+        views = TrainingViews(len(rows), unaugmented, augmented, channels)
     return PreparedData(
         recipe=recipe,
-        rows=folded,
+        rows=list(rows),
+        root=root,
+        cache=cache,
         backbone=backbone,
         preprocessing=preprocessing,
-        start=start,
-        activations=activations,
-        targets=lessons.targets,
-        features=features,
-        taught=taught,
+        network=network,
+        maps=maps,
+        features=cached_features(network, maps, cache, device),
         changed=changed,
-        lessons=lessons,
-        hardware=hardware,
+        training_views=views,
+        device=device,
     )
 
 
-def _taught_lessons(
+def _augmented(
     rows: Sequence[Row],
     root: Path,
     recipe: Recipe,
     backbone: Backbone,
     preprocessing: Preprocessing,
-    taught: NDArray[np.float32],
     cache: Path,
-    hardware: Device,
-) -> TrainingSet:
-    """The augmented views of rows, each with what the teacher says of just this view.
-
-    Args:
-        taught: (rows, d) the teacher's embeddings of the plain views.
-    """
-    # One view at a time: half of the augmented ones are mirrored already.
-    single = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
-    activations = compute_feature_maps(
-        rows, root, single, preprocessing, recipe, cache, hardware, augmented=True
-    )
-    views = Views(rows, root, np.diff(activations.starts).tolist(), preprocessing, recipe)
-    plain = activations.starts[:-1]
-    augmented = np.setdiff1d(np.arange(len(views)), plain)
-    embeddings = np.zeros((len(views), taught.shape[1]), np.float32)
-    embeddings[plain] = taught
-    with hardware.main_process_first():
-        embeddings[augmented] = embed_pictures(
-            lambda n: views.picture(int(augmented[n])), len(augmented), [views.name()], cache
-        )
-    return TrainingSet(activations, make_targets(rows, recipe), embeddings)
+    device: Device,
+) -> FeatureMaps:
+    """What the frozen stages make of the augmented views: half of them are mirrored already."""
+    network = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
+    counts = [recipe.views.get(row.kind, 0) for row in rows]
+    views = [
+        (row.file, view)
+        for row, count in zip(rows, counts, strict=True)
+        for view in range(1, count + 1)
+    ]
+    transform = AugmentedView(preprocessing, recipe.augmentation, recipe.seed, tuple(views))
+    return augmented_maps(rows, root, counts, network, transform, cache, device)
 
 
-def _with_plain_ones(
-    lessons: TrainingSet, plain: FeatureMaps, changed: Sequence[Changed], start: Network
-) -> TrainingSet:
-    """TrainingSet with all that photos are judged by: the mirror image, and the views with changed marks.
-
-    What the teacher says of these is what it says of the plain view, so that neither is to matter.
-
-    Args:
-        lessons: each row's plain view and its augmented ones.
-        plain: what the start network's trunk makes of the plain views.
-        changed: what it makes of those with changed marks.
-        start: the start network.
-    """
-    if lessons.taught is None:
-        return lessons
-    rows = len(plain.starts) - 1
-    halves = 2 if start.flip_tta else 1
-    added = [(np.arange(rows), half) for half in np.split(plain.values, halves, axis=1)[1:]]
-    for one in changed:
-        added += [(one.numbers, half) for half in np.split(one.activations.values, halves, axis=1)]
-    known = lessons.activations
-    counts = np.diff(known.starts)
-    # A row's plain view stays the first, the augmented ones the last.
-    owner = np.concatenate([np.repeat(np.arange(rows), counts), *(n for n, _ in added)])
-    augmented = np.ones(len(owner), dtype=bool)
-    augmented[known.starts[:-1]] = augmented[len(known.values) :] = False
-    places = np.argsort(np.lexsort((np.arange(len(owner)), augmented, owner)))
-    taught_plain = lessons.taught[known.starts[:-1]]
-    values = np.empty((len(places), *known.values.shape[1:]), known.values.dtype)
-    taught = np.empty((len(places), taught_plain.shape[1]), taught_plain.dtype)
-    done = 0
-    # One after another into its place: all of them side by side would take a gigabyte more.
-    for views, said in [
-        (known.values, lessons.taught),
-        *((half, taught_plain[numbers]) for numbers, half in added),
-    ]:
-        own = places[done : done + len(views)]
-        values[own], taught[own] = views, said
-        done += len(views)
-    return replace(
-        lessons,
-        activations=FeatureMaps(
-            np.concatenate([[0], np.cumsum(np.bincount(owner, minlength=rows))]),
-            values,
-            np.bincount(owner[~augmented], minlength=rows),
-        ),
-        taught=taught,
-    )
-
-
-def _change_marks(
+def _change_watermarks(
     rows: Sequence[Row],
     root: Path,
-    cache: Path,
-    start: Network,
+    network: Network,
     preprocessing: Preprocessing,
-    hardware: Device,
+    cache: Path,
+    device: Device,
 ) -> tuple[Changed, ...]:
     """The photos that can be changed, for each way to change them."""
-    with hardware.main_process_first():
-        watermark = kept_watermark(rows, root, cache)
+    with device.main_process_first():
+        watermark = estimate_watermark(rows, root, cache)
     if isinstance(watermark, str):  # in words, why there is none
         return ()
     changed = []
-    for way in WAYS:
-        found = photos_to_change(len(rows), watermark, way)
-        if len(found):
-            activations = changed_feature_maps(
-                rows, root, cache, watermark, way, found, start, preprocessing, hardware
+    for change in CHANGES:
+        if len(rows_to_change(len(rows), watermark, change)):
+            maps = changed_maps(
+                rows, root, watermark, change, network, preprocessing, cache, device
             )
-            features = compute_features(start, activations, np.arange(len(found)), hardware)
-            changed.append(Changed(found, activations, features))
+            changed.append(Changed(maps, cached_features(network, maps, cache, device)))
     return tuple(changed)
-
-
-def kept_logits(path: Path, ask: Callable[[], Floats], hardware: Device, *, resume: bool) -> Floats:
-    """Logits from a file of a run that goes on; asked for, and kept there, where there is none."""
-    known = resume and path.exists()
-    hardware.wait()  # before any process writes the file that the others look for
-    if not known:
-        logits = ask()
-        if hardware.writes:
-            atomic_write(path, save({"logits": logits}))
-    hardware.wait()
-    return load_file(path)["logits"]

@@ -49,7 +49,7 @@ def write_card(checkpoint: Path) -> None:
         checkpoint: the folder with `config.json`, `metrics.json` and, where its makers filled one in,
             `facts.toml`. Of the metrics the card shows those that `compute_metrics` gives and, where
             present, `watermark` (for each way of changing the photos, what `watermark_effect` gives),
-            `leave_one_source_out` (what the function of that name gives), `learning_curve` and
+            `leave_source_out` (what `left_out_block` gives, by source), `learning_curve` and
             `out_of_distribution` (for each kind of picture, the figure of the share refused).
 
     Raises:
@@ -148,8 +148,7 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
         ],
         "not_learnt": [
             (source, [plain_name(label) for label in block["not_learnt"]])
-            for name in ("leave_source_out", "leave_one_source_out")
-            for source, block in (metrics.get(name) or {}).items()
+            for source, block in (metrics.get("leave_source_out") or {}).items()
             if block["not_learnt"]
         ],
         "repeats": (metrics.get("repeated") or {}).get("repeats", 1),

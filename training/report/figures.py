@@ -70,9 +70,7 @@ def external_figures(
 def _left_out(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for source, block in (metrics.get("leave_other_out") or {}).items():
         yield f"what is {plain_name(metrics['labels'][-1])} in {source}", block
-    # Older files call the second by its longer name.
-    for name in ("leave_source_out", "leave_one_source_out"):
-        yield from (metrics.get(name) or {}).items()
+    yield from (metrics.get("leave_source_out") or {}).items()
     for label, sites in (metrics.get("leave_site_out") or {}).items():
         for site, block in sites.items():
             yield f"{plain_name(label)}, {plain_name(site)}", block

@@ -1,37 +1,36 @@
 """A recipe that learns from fewer patients of the conditions: what more of them might bring."""
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from calcinosis.training.evaluate.metrics import kernels as measures
+from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
-from calcinosis.training.fit.finetune import Report, silently
-from calcinosis.training.fit.prepare import Floats, PreparedData
+from calcinosis.training.fit.heads import Floats
+from calcinosis.training.fit.prepare import PreparedData
 from numpy.typing import NDArray
+
+log = logging.getLogger(__name__)
 
 SHARES: Final = (0.25, 0.5, 0.75)
 REPEATS: Final = 3
 
 
 def evaluate_with_fewer_patients(
-    study: PreparedData, work: Path, logits: Floats, *, resume: bool, report: Report
+    data: PreparedData, work: Path, logits: Floats
 ) -> list[dict[str, Any]]:
     """How well photos are ranked by what has learnt from a share of the conditions' groups.
 
-    Every photo is judged as in cross-validation, and read out in the same way; only what each fold learns
-    from is thinned. All photos of `other` stay: of those there is no want. A top that a teacher
-    taught learns nothing of what the conditions' photos show, and is not trained anew: it has seen those that are
-    left out, but not what they show.
+    Every photo is judged as in cross-validation, and calibrated in the same way; only what each fold
+    learns from is thinned. All photos of `other` stay: of those there is no want.
 
     Args:
-        study: the recipe with its photographs.
+        data: the recipe with its photographs.
         work: folder for what is kept of each run.
-        logits: (rows, parts, labels) of the ordinary cross-validation, the last point of the curve.
-        resume: go on with a run that was stopped.
-        report: is told what is being done.
+        logits: (rows, labels) of the ordinary cross-validation, the last point of the curve.
 
     Returns:
         A point a share, in ascending order: `share`; `groups`, how many of each condition stay, of
@@ -39,27 +38,28 @@ def evaluate_with_fewer_patients(
         photos, the `mean`, `lowest` and `highest` over `repeats` random choices of groups.
     """
     points = []
-    tops = work if study.recipe.trainable_stages_see_no_label else None
     for share in SHARES:
-        choices = [some_groups(study, share, repeat) for repeat in range(REPEATS)]
+        choices = [some_groups(data, share, repeat) for repeat in range(REPEATS)]
         found = []
         for repeat, kept in enumerate(choices):
-            report(f"learning from {share:.0%} of the conditions' groups, choice {repeat + 1}")
-            place = work / f"share-{share}-{repeat}"
-            thinned = oof_logits(study, place, kept=kept, tops=tops, resume=resume, report=silently)
-            found.append(_ranked(oof_predictions(study, thinned)))
-        points.append(_point(study, choices[0], share, found))
-    everyone = np.ones(len(study.rows), dtype=bool)
-    return [*points, _point(study, everyone, 1.0, [_ranked(oof_predictions(study, logits))])]
+            log.info(
+                "training on %.0f %% of the conditions' groups, choice %d", 100 * share, repeat + 1
+            )
+            folder = work / f"share-{share}-{repeat}"
+            thinned = oof_logits(data, folder, kept)
+            found.append(_ranked(oof_predictions(data, thinned)))
+        points.append(_point(data, choices[0], share, found))
+    everyone = np.ones(len(data.rows), dtype=bool)
+    return [*points, _point(data, everyone, 1.0, [_ranked(oof_predictions(data, logits))])]
 
 
-def some_groups(study: PreparedData, share: float, seed: int) -> NDArray[np.bool_]:
+def some_groups(data: PreparedData, share: float, seed: int) -> NDArray[np.bool_]:
     """Which rows (n,) stay when of each condition's groups a random share does, at least one a fold."""
     generator = np.random.default_rng([seed, round(1000 * share)])
-    labels, folds = study.targets.labels, study.folds
-    groups = np.array([row.group for row in study.rows])
-    kept = labels == len(study.recipe.labels) - 1
-    for label in range(len(study.recipe.labels) - 1):
+    labels, folds = data.labels, data.folds
+    groups = data.groups
+    kept = labels == len(data.recipe.labels) - 1
+    for label in range(len(data.recipe.labels) - 1):
         # Thinned fold by fold, so that no fold is left without the label.
         for fold in np.unique(folds):
             own = np.unique(groups[(labels == label) & (folds == fold)])
@@ -74,7 +74,7 @@ def _ranked(predictions: Predictions) -> list[float]:
     ones = np.ones((len(predictions), 1))
     return [
         float(
-            measures.area_under_roc(
+            kernels.area_under_roc(
                 predictions.probabilities[:, label], predictions.label == label, ones
             )[0]
         )
@@ -83,13 +83,13 @@ def _ranked(predictions: Predictions) -> list[float]:
 
 
 def _point(
-    study: PreparedData, kept: NDArray[np.bool_], share: float, found: Sequence[Sequence[float]]
+    data: PreparedData, kept: NDArray[np.bool_], share: float, found: Sequence[Sequence[float]]
 ) -> dict[str, Any]:
-    conditions = study.recipe.labels[:-1]
+    conditions = data.recipe.labels[:-1]
     learnt = {name: set[str]() for name in conditions}
     for n in np.flatnonzero(kept):
-        if study.rows[n].label in learnt:
-            learnt[study.rows[n].label].add(study.rows[n].group)
+        if data.rows[n].label in learnt:
+            learnt[data.rows[n].label].add(data.rows[n].group)
     auroc = {
         name: {"mean": float(np.mean(values)), "lowest": min(values), "highest": max(values)}
         for name, values in zip(conditions, zip(*found, strict=True), strict=True)

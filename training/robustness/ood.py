@@ -1,6 +1,7 @@
 """What is said of what was never learnt: conditions left out, and pictures that are no photographs of skin."""
 
 import csv
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -16,10 +17,12 @@ from calcinosis.model.predictor import Predictor
 from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
-from calcinosis.training.fit.finetune import Report, silently
-from calcinosis.training.fit.prepare import Floats, PreparedData
+from calcinosis.training.fit.heads import Floats
+from calcinosis.training.fit.prepare import PreparedData
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
+
+log = logging.getLogger(__name__)
 
 ACCEPTED: Final = 0.95
 """Share of the conditions' held-out photos that the score's threshold accepts."""
@@ -34,14 +37,11 @@ _SIZE: Final = (480, 360)
 
 
 def evaluate_ood(
-    study: PreparedData,
+    data: PreparedData,
     logits: Floats,
     checkpoint: Path,
     work: Path,
     off_topic: Mapping[str, Image.Image],
-    *,
-    resume: bool,
-    report: Report,
 ) -> dict[str, Any]:
     """How much of what is foreign to a recipe is refused.
 
@@ -49,13 +49,11 @@ def evaluate_ood(
     is the one that accepts `ACCEPTED` of the conditions' held-out photos.
 
     Args:
-        study: the recipe with its photographs.
-        logits: (rows, parts, labels), held out.
+        data: the recipe with its photographs.
+        logits: (rows, labels), out of fold.
         checkpoint: the folder of what was fitted on every photo; it is asked about the pictures.
         work: folder for what is kept.
         off_topic: further pictures by name, such as X-rays.
-        resume: go on with a run that was stopped.
-        report: is told what is being done.
 
     Returns:
         For each kind of picture the figure of the share refused, which a reader meets as an unusable
@@ -63,20 +61,20 @@ def evaluate_ood(
         `suggestive`, how many are taken for one condition. Conditions are judged by the prediction set
         alone, pictures by all that a reader does.
     """
-    learnt = oof_predictions(study, logits)
+    learnt = oof_predictions(data, logits)
     kinds = {
         "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
     }
-    report("conditions it had never learnt")
-    unseen, alone = _without_conditions(study)
-    asked = oof_logits(unseen, work / "unseen", kept=alone, resume=resume, report=silently)
+    log.info("conditions it had never learnt")
+    unseen, alone = _without_conditions(data)
+    asked = oof_logits(unseen, work / "unseen", alone)
     never = oof_predictions(unseen, asked)
     kinds["conditions it had never learnt"] = _of_others(never, never, alone)
     reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
     for kind, pictures in {**_pictures(), "pictures of other things": off_topic}.items():
         if pictures:
-            report(f"{kind}: {len(pictures)} pictures")
+            log.info("%s: %d pictures", kind, len(pictures))
             kinds[kind] = _of_pictures(reader, list(pictures.values()), threshold)
     return kinds
 
@@ -102,27 +100,27 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
     return {file: open_photo(open_source(root, file), name=file) for file in files}
 
 
-def _without_conditions(study: PreparedData) -> tuple[PreparedData, np.ndarray]:
-    """The study with folds that hold whole conditions of `other` out, and which rows are of one alone.
+def _without_conditions(data: PreparedData) -> tuple[PreparedData, np.ndarray]:
+    """The data with folds that hold whole conditions of `other` out, and which rows are of one alone.
 
     A photo whose group has several source labels is not learnt from: its copy might be held out.
     """
-    background = len(study.recipe.labels) - 1
-    others = study.targets.labels == background
-    names = np.array([row.source_label for row in study.rows])
+    background = len(data.recipe.labels) - 1
+    others = data.labels == background
+    names = np.array([row.source_label for row in data.rows])
     known = np.unique(names[others])
-    shuffled = np.random.default_rng(study.recipe.seed).permutation(known)
-    folds = np.unique(study.folds)
+    shuffled = np.random.default_rng(data.recipe.seed).permutation(known)
+    folds = np.unique(data.folds)
     fold_of = {name: int(folds[n % len(folds)]) for n, name in enumerate(shuffled)}
     rows = [
         replace(row, fold=fold_of[row.source_label]) if other else row
-        for row, other in zip(study.rows, others, strict=True)
+        for row, other in zip(data.rows, others, strict=True)
     ]
     labels_of: dict[str, set[str]] = {}
-    for row in study.rows:
+    for row in data.rows:
         labels_of.setdefault(row.group, set()).add(row.source_label)
-    alone = np.array([len(labels_of[row.group]) == 1 for row in study.rows])
-    return replace(study, rows=rows), alone | ~others
+    alone = np.array([len(labels_of[row.group]) == 1 for row in data.rows])
+    return replace(data, rows=rows), alone | ~others
 
 
 def _score(predictions: Predictions) -> Floats:

@@ -1,12 +1,23 @@
-"""An estimate of skin tone from a photo: the individual typology angle of the skin around the lesion.
+"""An estimate of skin tone where the manifest has none: the individual typology angle around the lesion.
 
 It is an estimate and is named so wherever it shows: light, camera and redness shift it, and it is
 no statement about a person. It serves to see whether a model does worse on darker skin.
 """
 
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 from typing import Final
 
+import cv2
 import numpy as np
+from calcinosis.common.errors import CalcinosisError, TrainingError
+from calcinosis.common.files import write_json
+from calcinosis.common.progress import track
+from calcinosis.data.dataset import PhotoDataset, batches
+from calcinosis.data.manifest import Row, path_of
+from calcinosis.model.photo import open_photo
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -30,14 +41,68 @@ _LESION: Final = 0.3
 _LOGO: Final = (0.5, 0.12)
 """Width and height of the lower left corner where sources print their logo, as shares."""
 _LEAST_SKIN: Final = 0.05
-_WHITE: Final = np.array([0.95047, 1.0, 1.08883])  # D65, 2 degrees
-_TO_XYZ: Final = np.array(
-    [
-        [0.4124564, 0.3575761, 0.1804375],
-        [0.2126729, 0.7151522, 0.0721750],
-        [0.0193339, 0.1191920, 0.9503041],
-    ]
-)
+_BATCH: Final = 16
+_NOTED_EVERY: Final = 20  # batches: half a minute's work at most is lost when a run is stopped
+_NAMED: Final = 20
+_UNREADABLE: Final = "\0"
+
+
+def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int = 1) -> list[Row]:
+    """The rows, with an estimate where the manifest gives no skin tone; every photo is read, once.
+
+    So the photos that cannot be read are found before any long work begins.
+
+    Args:
+        rows: the photos; a tone that the manifest gives stays.
+        root: the folder that their files lie below.
+        kept: a JSON file that remembers the estimates from one run to the next, and what was done when
+            a run was stopped.
+        workers: processes that read.
+
+    Raises:
+        TrainingError: `unreadable_photos`, naming all of them.
+    """
+    known: dict[str, str] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
+    keys = {row.file: _key(row, root) for row in rows}
+    unread = [file for file, key in keys.items() if key not in known]
+    faults: list[str] = []
+    if unread:
+        photos = PhotoDataset(unread, root, _tone_or_fault)
+        loader = batches(photos, batch_size=_BATCH, workers=workers)
+        asked = iter(unread)
+        bar = track(loader, "Checking the photographs", total=len(loader))
+        for step, tones in enumerate(bar, 1):
+            for tone, file in zip(tones, asked, strict=False):
+                if tone.startswith(_UNREADABLE):
+                    faults.append(f"{file}: {tone.removeprefix(_UNREADABLE)}")
+                else:
+                    known[keys[file]] = tone
+            if step % _NOTED_EVERY == 0:
+                write_json(kept, known)
+        write_json(kept, known)
+    if faults:
+        more = f"\nand {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+        listed = "".join(f"\n{fault}" for fault in faults[:_NAMED])
+        raise TrainingError(
+            "unreadable_photos",
+            f"{len(faults)} of {len(rows)} photos cannot be read; mend them, or leave their rows out:"
+            f"{listed}{more}",
+        )
+    return [row if row.skin_tone else replace(row, skin_tone=known[keys[row.file]]) for row in rows]
+
+
+def _key(row: Row, root: Path) -> str:
+    """What tells a photo from another of the same name, without reading it."""
+    facts = path_of(root, row.file).stat()
+    return f"{row.file} {facts.st_size} {facts.st_mtime_ns}"
+
+
+def _tone_or_fault(source: Path | bytes, _: int) -> str:
+    """The estimate for a photo, "" where too little skin is seen; or what is wrong with the photo."""
+    try:
+        return estimate_tone(open_photo(source))
+    except CalcinosisError as error:
+        return _UNREADABLE + error.message
 
 
 def estimate_tone(photo: Image.Image) -> str:
@@ -63,7 +128,7 @@ def estimate_angle(photo: Image.Image) -> float | None:
     """
     small = photo.convert("RGB")
     small.thumbnail((_SIDE, _SIDE), Image.Resampling.BOX)
-    colour = lab(np.asarray(small, dtype=np.float64) / 255)
+    colour = lab(np.asarray(small, dtype=np.float32) / np.float32(255))
     skin = _looks_like_skin(colour) & _around_the_lesion(*colour.shape[:2])
     if skin.mean() < _LEAST_SKIN:
         return None
@@ -73,16 +138,12 @@ def estimate_angle(photo: Image.Image) -> float | None:
     return float(np.degrees(np.arctan2(lightness - 50, yellowness)))
 
 
-def lab(rgb: NDArray[np.float64]) -> NDArray[np.float64]:
-    """CIE L*a*b* (..., 3) under D65 of sRGB values (..., 3) between 0 and 1."""
-    linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
-    ratio = linear @ _TO_XYZ.T / _WHITE
-    root = np.where(ratio > (6 / 29) ** 3, np.cbrt(ratio), ratio / (3 * (6 / 29) ** 2) + 4 / 29)
-    x, y, z = np.moveaxis(root, -1, 0)
-    return np.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], axis=-1)
+def lab(rgb: NDArray[np.float32]) -> NDArray[np.float32]:
+    """CIE L*a*b* (h, w, 3) under D65 of sRGB values (h, w, 3) between 0 and 1."""
+    return np.asarray(cv2.cvtColor(rgb, cv2.COLOR_RGB2Lab))
 
 
-def _looks_like_skin(colour: NDArray[np.float64]) -> NDArray[np.bool_]:
+def _looks_like_skin(colour: NDArray[np.float32]) -> NDArray[np.bool_]:
     """Pixels whose hue lies between red and yellow, neither grey nor vivid, of any depth.
 
     Lightness is left wide open on purpose, so that the mask is no lighter than the person.

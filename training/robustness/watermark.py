@@ -1,289 +1,154 @@
-"""A source's watermark: what it looks like, estimated from the photos that bear it; pasted and hidden.
+"""The counterfactual effect of a watermark: pasted onto photos that bear none, inpainted where one is."""
 
-Nothing of a logo is kept with the code. Where the mark is, `calcinosis.data.audit.watermarks` finds. What it looks
-like follows from how photos differ beneath it: under a mark of opacity a, photos differ 1 - a times as
-much as beside it, and the rest of their median colour there is the mark's (after Dekel et al., "On the
-effectiveness of visible watermarks", CVPR 2017, with medians in place of gradients).
-"""
-
-import hashlib
-import json
-from collections import Counter
-from collections.abc import Sequence
-from dataclasses import dataclass
+import logging
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Final
+from typing import Any
 
-import cv2
 import numpy as np
-import torch
-from calcinosis.common.files import atomic_write
-from calcinosis.common.progress import track
-from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
-from calcinosis.data.dataset import batches
-from calcinosis.data.manifest import Row, open_source
-from calcinosis.model.photo import open_photo
-from numpy.typing import NDArray
-from PIL import Image
-from safetensors import safe_open
-from safetensors.numpy import save
-from torch.utils.data import Dataset
+from calcinosis.training.evaluate.bootstrap import group_resamples, percentile_interval
+from calcinosis.training.evaluate.metrics.kernels import Array, weighted_mean
+from calcinosis.training.evaluate.out_of_fold import FoldCalibrator, kept_logits
+from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.fit.features import cached_features
+from calcinosis.training.fit.fitted import fit, logits_of_changed
+from calcinosis.training.fit.heads import Floats
+from calcinosis.training.fit.prepare import Changed, PreparedData
+from calcinosis.training.fit.watermark import (
+    CHANGES,
+    changed_maps,
+    estimate_watermark,
+    rows_to_change,
+)
 
-Floats = NDArray[np.float32]
-Box = tuple[float, float, float, float]
-
-_LONG_SIDE: Final = 256  # what `find_marks` reads
-_MARGIN: Final = 0.15  # of the mark's box, on each side: what is beside the mark
-_MOST_PHOTOS: Final = 200
-_FEWEST_PHOTOS: Final = 12
-_FAINTEST: Final = 0.2  # opacity; less is told apart from nothing only by chance
+log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class Watermark:
-    """A mark as its source prints it.
+def evaluate_watermark(
+    data: PreparedData,
+    work: Path,
+    predictions: Predictions,
+    calibrators: Mapping[int, FoldCalibrator],
+) -> dict[str, Any]:
+    """How far probabilities move when the mark that most photos bear is pasted or inpainted.
 
-    Attributes:
-        source: whose photos bear it.
-        colour: (h, w, 3) from 0 to 255.
-        opacity: (h, w) from 0, where the photo shows, to 1.
-        box: left, upper, right, lower of these pixels, as shares of the photo's width and height.
-        size: width and height of the photos that it was estimated from.
-        sightings: the box on each photo that bears the mark, by the photo's number.
-        others: the numbers of the photos that bear another mark.
-    """
-
-    source: str
-    colour: Floats
-    opacity: Floats
-    box: Box
-    size: tuple[int, int]
-    sightings: dict[int, Box]
-    others: frozenset[int]
-
-    def paste(self, photo: Image.Image) -> Image.Image:
-        """The photo with the mark, as large and as far from its corner as the source would print it."""
-        scale = min(photo.size) / min(self.size)
-        edges = []
-        for axis in (0, 1):
-            near, far = (self.box[axis] * self.size[axis], self.box[axis + 2] * self.size[axis])
-            moved = (
-                0.0 if near + far < self.size[axis] else photo.size[axis] - self.size[axis] * scale
-            )
-            edges.append((near * scale + moved, far * scale + moved))
-        (left, right), (upper, lower) = edges
-        return self._laid(photo, (round(left), round(upper), round(right), round(lower)))
-
-    def hide(self, photo: Image.Image, box: Box) -> Image.Image:
-        """The photo with the mark at a box (in shares) painted over with what surrounds it (Telea 2004)."""
-        place = _in_pixels(_with_margin(box), photo.size)
-        opacity, _, inside = self._fitted(photo, place)
-        pixels = np.array(photo)
-        mask = np.zeros(pixels.shape[:2], np.uint8)
-        mask[inside] = (opacity > 0).astype(np.uint8)
-        wider = cv2.dilate(mask, np.ones((5, 5), np.uint8))
-        painted = cv2.inpaint(pixels, wider.astype(np.uint8), 3, cv2.INPAINT_TELEA)
-        return Image.fromarray(painted.astype(np.uint8))
-
-    def _laid(self, photo: Image.Image, place: tuple[int, int, int, int]) -> Image.Image:
-        opacity, colour, inside = self._fitted(photo, place)
-        pixels = np.array(photo, dtype=np.float32)
-        share = opacity[..., None]
-        pixels[inside] = (1 - share) * pixels[inside] + share * colour
-        return Image.fromarray(pixels.round().clip(0, 255).astype(np.uint8))
-
-    def _fitted(
-        self, photo: Image.Image, place: tuple[int, int, int, int]
-    ) -> tuple[Floats, Floats, tuple[slice, slice]]:
-        """Opacity and colour at a place in pixels, as far as it lies on the photo, and where that is."""
-        left, upper, right, lower = place
-        size = (max(1, right - left), max(1, lower - upper))
-        opacity, colour = (
-            cv2.resize(part, size, interpolation=cv2.INTER_AREA).astype(np.float32)
-            for part in (self.opacity, self.colour)
-        )
-        width, height = photo.size
-        rows = slice(max(0, upper), min(height, upper + size[1]))
-        columns = slice(max(0, left), min(width, left + size[0]))
-        seen = (
-            slice(rows.start - upper, rows.stop - upper),
-            slice(columns.start - left, columns.stop - left),
-        )
-        return opacity[seen], colour[seen], (rows, columns)
-
-
-def kept_watermark(rows: Sequence[Row], root: Path, cache: Path) -> Watermark | str:
-    """What `find_watermark` says of these rows, found once and kept in a cache folder."""
-    names = json.dumps([[row.file, row.source] for row in rows])
-    path = cache / f"mark-{hashlib.sha256(names.encode()).hexdigest()[:16]}.safetensors"
-    if not path.exists():
-        _write(find_watermark(rows, root), path)
-    with safe_open(path, "np") as file:
-        facts = json.loads(file.metadata()["facts"])
-        if isinstance(facts, str):
-            return facts
-        return Watermark(
-            source=facts["source"],
-            colour=file.get_tensor("colour"),
-            opacity=file.get_tensor("opacity"),
-            box=tuple(facts["box"]),
-            size=tuple(facts["size"]),
-            sightings={int(number): tuple(box) for number, box in facts["sightings"].items()},
-            others=frozenset(facts["others"]),
-        )
-
-
-def _write(found: Watermark | str, path: Path) -> None:
-    facts: Any = found
-    tensors: dict[str, Floats] = {}
-    if isinstance(found, Watermark):
-        tensors = {"colour": found.colour, "opacity": found.opacity}
-        facts = {
-            "source": found.source,
-            "box": found.box,
-            "size": found.size,
-            "sightings": found.sightings,
-            "others": sorted(found.others),
-        }
-    atomic_write(path, save(tensors, metadata={"facts": json.dumps(facts)}))
-
-
-def find_watermark(rows: Sequence[Row], root: Path) -> Watermark | str:
-    """The mark that most photos bear, or in words why there is none.
-
-    Raises:
-        PhotoError, ManifestError: if a photo is absent or cannot be read.
-    """
-    small, sizes = _read_small(rows, root)
-    marks, sightings = find_marks(small, [row.source for row in rows])
-    if not marks:
-        return "no recurring mark was found in the photos of any source"
-    number = max(range(len(marks)), key=lambda n: marks[n].photos)
-    own = [sighting for sighting in sightings if sighting.mark == number]
-    size, count = Counter(sizes[sighting.photo] for sighting in own).most_common(1)[0]
-    if count < _FEWEST_PHOTOS:
-        return f"fewer than {_FEWEST_PHOTOS} photos of one size bear the mark of {marks[number].source}"
-    alike = [sighting.photo for sighting in own if sizes[sighting.photo] == size]
-    spread = np.linspace(0, len(alike) - 1, min(len(alike), _MOST_PHOTOS)).astype(int)
-    photos = [_open(rows[alike[place]], root) for place in spread]
-    return _estimate(photos, marks[number], own, {s.photo for s in sightings if s.mark != number})
-
-
-def _estimate(
-    photos: Sequence[Image.Image], mark: Mark, own: Sequence[Sighting], others: set[int]
-) -> Watermark | str:
-    """The mark, from photos of one size that bear it."""
-    size = photos[0].size
-    left, upper, right, lower = _in_pixels(_with_margin(mark.box), size)
-    crops = np.stack(
-        [np.asarray(photo.crop((left, upper, right, lower)), np.float32) for photo in photos]
-    )
-    median = np.median(crops, axis=0)
-    differs = np.median(np.abs(crops - median), axis=0).mean(axis=-1)
-    inner = _in_pixels(mark.box, size)
-    beside = np.ones(differs.shape, dtype=bool)
-    beside[inner[1] - upper : inner[3] - upper, inner[0] - left : inner[2] - left] = False
-    if not beside.any() or np.median(differs[beside]) == 0:
-        return f"the mark of {mark.source} cannot be told from what is beside it"
-    opacity = np.clip(1 - differs / np.median(differs[beside]), 0, 1)
-    opacity[(opacity < _FAINTEST) | beside] = 0
-    if not opacity.any():
-        return f"the mark of {mark.source} is too faint to be told from the photos"
-    plain = np.median(median[beside], axis=0)
-    share = np.maximum(opacity, _FAINTEST)[..., None]
-    colour = ((median - (1 - share) * plain) / share).clip(0, 255)
-    width, height = size
-    return Watermark(
-        source=mark.source,
-        colour=colour.astype(np.float32),
-        opacity=opacity.astype(np.float32),
-        box=(left / width, upper / height, right / width, lower / height),
-        size=size,
-        sightings={sighting.photo: sighting.box for sighting in own},
-        others=frozenset(others - {sighting.photo for sighting in own}),
-    )
-
-
-def _with_margin(box: Box) -> Box:
-    left, upper, right, lower = box
-    aside, above = _MARGIN * (right - left), _MARGIN * (lower - upper)
-    return (
-        max(0.0, left - aside),
-        max(0.0, upper - above),
-        min(1.0, right + aside),
-        min(1.0, lower + above),
-    )
-
-
-def _in_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
-    left, upper, right, lower = (round(box[i] * size[i % 2]) for i in range(4))
-    return left, upper, right, lower
-
-
-def _open(row: Row, root: Path) -> Image.Image:
-    return open_photo(open_source(root, row.file), name=row.file)
-
-
-def _read_small(
-    rows: Sequence[Row], root: Path
-) -> tuple[list[NDArray[np.uint8]], list[tuple[int, int]]]:
-    """Every photo in grey with a long side of 256 pixels, and its own width and height."""
-    loader = batches(_Small(rows, root), batch_size=1, workers=1)
-    small, sizes = [], []
-    for grey, width, height in track(loader, "Looking for a watermark", total=len(rows)):
-        small.append(grey[0].numpy().copy())
-        sizes.append((int(width), int(height)))
-    return small, sizes
-
-
-class _Small(Dataset[tuple[torch.Tensor, int, int]]):
-    def __init__(self, rows: Sequence[Row], root: Path) -> None:
-        self.rows, self.root = rows, root
-
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, index: int) -> tuple[torch.Tensor, int, int]:
-        photo = _open(self.rows[index], self.root)
-        scale = _LONG_SIDE / max(photo.size)
-        size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-        grey = photo.convert("L").resize(size, Image.Resampling.LANCZOS)
-        return torch.from_numpy(np.array(grey)), photo.width, photo.height
-
-
-class ChangedPhotos(Dataset[torch.Tensor]):
-    """The network's inputs for photos with the mark pasted onto them, or hidden.
+    Each changed photo is judged by the network and the calibrator of the fold that held it out.
 
     Args:
-        rows: all photos.
-        numbers: which of them.
-        root: the folder that their files lie below.
-        watermark: the mark.
-        way: `pasted` or `masked`.
-        preprocessing: from a photo to the network's input.
+        data: the recipe with its photographs.
+        work: the folder of the cross-validation's folds.
+        predictions: the cross-validation's.
+        calibrators: of its folds.
+
+    Returns:
+        `pasted`, over the photos that bear no mark, and `masked`, over those that bear it. Each has the
+        figures of `watermark_effect` for the first label, the same for every label in `by_label`, and in
+        `photos` which photos they are. Without a mark the figures say why.
     """
+    log.info("looking for a watermark that recurs in the photos of a source")
+    with data.device.main_process_first():
+        found = estimate_watermark(data.rows, data.root, data.cache)
+    effect = {}
+    for change in CHANGES:
+        if isinstance(found, str):
+            effect[change] = _not_measured(found)
+            continue
+        if not len(rows_to_change(len(data.rows), found, change)):
+            effect[change] = _not_measured("every photo bears a mark already")
+            continue
+        maps = changed_maps(
+            data.rows,
+            data.root,
+            found,
+            change,
+            data.network,
+            data.preprocessing,
+            data.cache,
+            data.device,
+        )
+        log.info("watermark of %s: %s for %d photographs", found.source, change, len(maps.rows))
+        features = cached_features(data.network, maps, data.cache, data.device)
+        logits = _changed_logits(data, work, change, Changed(maps, features))
+        after = np.zeros(logits.shape)
+        for fold, calibrator in calibrators.items():
+            own = data.folds[maps.rows] == fold
+            after[own], _ = calibrator.predict(logits[own], data.recipe.normalised_prior)
+        effect[change] = _effects(predictions.where(maps.rows), after) | {
+            "photos": f"those that bear the mark of {found.source}"
+            if change == "masked"
+            else f"those that bear no mark, given that of {found.source}"
+        }
+    return effect
 
-    def __init__(
-        self,
-        rows: Sequence[Row],
-        numbers: NDArray[np.int64],
-        root: Path,
-        watermark: Watermark,
-        way: str,
-        preprocessing: Any,
-    ) -> None:
-        self.rows, self.numbers, self.root = rows, numbers, root
-        self.watermark, self.way, self.preprocessing = watermark, way, preprocessing
 
-    def __len__(self) -> int:
-        return len(self.numbers)
+def _changed_logits(data: PreparedData, work: Path, change: str, changed: Changed) -> Floats:
+    """Logits (m, labels) of the changed photos, each from the fold that held it out."""
+    folds = data.folds[changed.maps.rows]
+    logits = np.zeros((len(folds), len(data.recipe.labels)))
+    for fold in np.unique(folds):
+        places, folder = np.flatnonzero(folds == fold), work / f"fold-{fold}"
 
-    def __getitem__(self, index: int) -> torch.Tensor:
-        number = int(self.numbers[index])
-        photo = _open(self.rows[number], self.root)
-        if self.way == "pasted":
-            changed = self.watermark.paste(photo)
-        else:
-            changed = self.watermark.hide(photo, self.watermark.sightings[number])
-        inputs: torch.Tensor = self.preprocessing(changed)
-        return inputs
+        def compute(fold: int = fold, places: np.ndarray = places, folder: Path = folder) -> Floats:
+            fitted = fit(data, np.flatnonzero(data.folds != fold), folder)
+            return logits_of_changed(fitted, data, changed.maps, changed.features, places)
+
+        path = folder / f"{change}.safetensors"
+        logits[places] = kept_logits(path, {"photos": len(places)}, compute, data)
+    return logits
+
+
+def _effects(before: Predictions, after: Floats) -> dict[str, Any]:
+    by_label = {
+        label: watermark_effect(
+            np.clip(before.probabilities[:, i], 0, 1), np.clip(after[:, i], 0, 1), before.group
+        )
+        for i, label in enumerate(before.labels)
+    }
+    first = before.labels[0]
+    return {**by_label[first], "label": first, "by_label": by_label}
+
+
+def _not_measured(reason: str) -> dict[str, Any]:
+    figure = {"value": None, "low": None, "high": None, "n": 0, "reason": reason}
+    return {"mean_change": figure, "mean_absolute_change": figure}
+
+
+def watermark_effect(
+    before: Array, after: Array, group: Sequence[str], *, resamples: int = 1000, seed: int = 0
+) -> dict[str, dict[str, Any]]:
+    """How far a probability moves when a watermark is pasted onto, or masked out of, each photo.
+
+    Args:
+        before: (n,) the probability of one label for each photo as it is.
+        after: (n,) the same for the changed photo.
+        group: (n,) the photos' groups.
+        resamples: bootstrap draws of whole groups.
+        seed: of the draws.
+
+    Returns:
+        `mean_change` (after minus before; 0 where the mark only adds noise) and
+        `mean_absolute_change`, each `{"value", "low", "high", "n"}`.
+
+    Raises:
+        ValueError: the lengths differ, there is no photo, or a probability is not between 0 and 1.
+    """
+    before, after = np.asarray(before, dtype=np.float64), np.asarray(after, dtype=np.float64)
+    if before.ndim != 1 or before.shape != after.shape or len(group) != len(before):
+        raise ValueError("give one probability before, one after and one group for each photo")
+    if not len(before):
+        raise ValueError("there is no photo to measure on")
+    for values in (before, after):
+        if not ((values >= 0) & (values <= 1)).all():
+            raise ValueError("a probability lies between 0 and 1")
+    change = after - before
+    draws = list(group_resamples(group, resamples=resamples, seed=seed, chunk_size=100))
+    return {
+        name: _mean_with_interval(values, draws)
+        for name, values in (("mean_change", change), ("mean_absolute_change", np.abs(change)))
+    }
+
+
+def _mean_with_interval(values: Array, draws: Sequence[Array]) -> dict[str, Any]:
+    resampled = np.concatenate([weighted_mean(values, weights) for weights in draws])
+    low, high = percentile_interval(resampled) or (None, None)
+    return {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}

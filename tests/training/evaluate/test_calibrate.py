@@ -9,7 +9,6 @@ from calcinosis.training.evaluate.calibrate import (
     check_coverage,
     fit_calibration,
     fit_conformal,
-    fit_stacking_weights,
 )
 
 
@@ -75,54 +74,6 @@ def test_new_photos_are_covered_as_often_as_stated() -> None:
         members = conformal.prediction_sets(probabilities[80:])
         covered.append(members[np.arange(80), labels[80:]].mean())
     assert 0.895 <= np.mean(covered) <= 0.96
-
-
-def test_the_blend_trusts_the_better_head() -> None:
-    logits, labels = draw_logits(4000)
-    noise = np.random.default_rng(9).normal(0, 2, logits.shape)
-    blend = fit_stacking_weights(np.stack([logits, noise], axis=1), labels)
-    assert (blend.weights[0] > 5 * np.abs(blend.weights[1])).all()
-
-
-def test_each_condition_trusts_the_head_that_knows_it() -> None:
-    """One head that knows the first label, one that knows the second."""
-    logits, labels = draw_logits(4000)
-    noise = np.random.default_rng(9).normal(0, 2, (2, len(labels)))
-    first, second = logits.copy(), logits.copy()
-    first[:, 1], second[:, 0] = noise
-    weights = fit_stacking_weights(np.stack([first, second], axis=1), labels).weights
-    assert weights[0, 0] > 2 * weights[1, 0]
-    assert weights[1, 1] > 2 * weights[0, 1]
-
-
-def test_how_a_head_counts_moves_no_blend() -> None:
-    """Logits of another scale and another zero, or with a constant added to a photo's, say the same."""
-    logits, labels = draw_logits(600)
-    photos = np.random.default_rng(3).normal(size=(600, 1))
-    heads = np.stack([logits, logits[::-1]], axis=1)
-    moved = np.stack([40 * logits + [3.0, -1.0, 5.0] + photos, logits[::-1]], axis=1)
-    before, after = (
-        fit_stacking_weights(heads, labels)(heads),
-        fit_stacking_weights(moved, labels)(moved),
-    )
-    assert after == pytest.approx(before, abs=2e-3)
-
-
-def test_a_single_head_keeps_its_order() -> None:
-    logits, labels = draw_logits(200)
-    mixed = fit_stacking_weights(logits[:, None], labels)(logits[:, None])
-    margins = logits - logits[:, -1:]
-    for condition in range(2):
-        order = np.argsort(margins[:, condition])
-        assert (np.diff(mixed[order, condition]) > 0).all()
-    assert not mixed[:, -1].any()
-
-
-def test_without_the_last_label_there_is_no_blend() -> None:
-    logits, labels = draw_logits(60)
-    with pytest.raises(TrainingError) as caught:
-        fit_stacking_weights(logits[labels != 2][:, None], labels[labels != 2])
-    assert caught.value.code == "label_without_photos"
 
 
 def test_a_patient_counts_once_by_the_worst_photo() -> None:

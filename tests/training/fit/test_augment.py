@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from calcinosis.training.fit.augment import (
     Augmentation,
-    augmented_picture,
+    augmented_view,
     hide_corners,
     view_generator,
 )
@@ -16,7 +16,7 @@ from tests.drawings import draw
 def test_the_same_view_is_drawn_again() -> None:
     photo = draw("milium")
     first, again, other = (
-        np.asarray(augmented_picture(photo, 48, Augmentation(), view_generator(0, "a.jpg", view)))
+        np.asarray(augmented_view(photo, 48, Augmentation(), view_generator(0, "a.jpg", view)))
         for view in (1, 1, 2)
     )
     assert first.shape == (48, 48, 3)
@@ -28,7 +28,7 @@ def test_without_augmentation_the_middle_survives() -> None:
     """A view that may not stray is the plain one, moved and mirrored at most."""
     photo = Image.new("RGB", (100, 100), (10, 200, 90))
     still = Augmentation(smallest_area=1.0, rotation=0.0, colour=0.0, corner_mask=0.0)
-    view = augmented_picture(photo, 32, still, view_generator(0, "a", 1))
+    view = augmented_view(photo, 32, still, view_generator(0, "a", 1))
     assert np.asarray(view) == pytest.approx(np.asarray(photo)[:32, :32], abs=2)
 
 

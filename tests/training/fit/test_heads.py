@@ -2,13 +2,8 @@
 
 import numpy as np
 import pytest
-from calcinosis.training.fit.heads import (
-    fit_distilled,
-    fit_lda,
-    fit_logistic,
-    fit_ridge,
-)
-from sklearn.linear_model import LogisticRegression, Ridge
+from calcinosis.training.fit.heads import fit_lda, fit_logistic
+from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
@@ -52,47 +47,6 @@ def test_discriminant_equals_its_formula() -> None:
         found = head.logits(features[n : n + 1])[0]
         wanted = -0.5 * np.array(distances)
         assert found - found[0] == pytest.approx(wanted - wanted[0], abs=1e-2)
-
-
-def test_distilled_equals_its_two_steps() -> None:
-    features, labels = draw_features()
-    taught = np.random.default_rng(1).normal(size=(12, 5)).astype(np.float32)
-    taught = np.tanh(features @ taught / 20)
-    head = fit_distilled(features, labels, COUNT, taught, ridge=0.5, strength=0.1)
-    x = StandardScaler().fit_transform(features)
-    ridge = Ridge(alpha=0.5 * (x**2).sum() / len(x), fit_intercept=False)
-    predicted = ridge.fit(x, StandardScaler().fit_transform(taught)).predict(x)
-    wanted = fit_logistic(predicted.astype(np.float32), labels, COUNT, 0.1).logits(predicted)
-    assert head.logits(features) == pytest.approx(wanted, abs=1e-2)
-
-
-@pytest.mark.parametrize("count", [12, 120])
-def test_foretelling_equals_ridge_with_more_features_than_photos_and_with_fewer(count: int) -> None:
-    features = draw_features(width=40)[0][:count]
-    taught = np.random.default_rng(3).normal(size=(count, 5)).astype(np.float32)
-    found = fit_ridge(features, taught, ridge=0.5).logits(features)
-    x = StandardScaler().fit_transform(features).astype(np.float64)
-    ridge = Ridge(alpha=0.5 * (x**2).sum() / len(x), fit_intercept=False)
-    assert found == pytest.approx(ridge.fit(x, taught).predict(x), abs=1e-4)
-
-
-def test_a_teacher_who_knows_makes_up_for_photographs() -> None:
-    """Among 200 features one tells the labels apart; 12 photos cannot say which, a teacher can."""
-    generator = np.random.default_rng(2)
-    labels = np.arange(400) % 2
-    features = generator.normal(size=(400, 200)).astype(np.float32)
-    features[:, 7] += 2 * labels
-    shown = np.where(np.arange(400) < 12, labels, 2)  # the others have some third label
-    taught = features[:, 5:10]
-    head = fit_distilled(features, shown, 3, taught, ridge=0.1, strength=0.1)
-    plain = fit_logistic(features, shown, 3, 0.1)
-    new = generator.normal(size=(400, 200)).astype(np.float32)
-    new[:, 7] += 2 * labels
-
-    def right(logits: np.ndarray) -> float:
-        return float((logits[:, :2].argmax(axis=1) == labels).mean())
-
-    assert right(head.logits(new)) > right(plain.logits(new)) + 0.1
 
 
 @pytest.mark.parametrize("fit", [fit_logistic, fit_lda])

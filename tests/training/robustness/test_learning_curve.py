@@ -6,24 +6,24 @@ from typing import Any
 
 import numpy as np
 import pytest
+from calcinosis.common.options import RunOptions
 from calcinosis.model.labels import LABELS
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.robustness.learning_curve import REPEATS, SHARES, some_groups
 
-from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from tests.training.drawn_sets import draw_set, tiny_recipe
 
 
 @pytest.fixture(scope="module")
 def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[PreparedData, dict[str, Any], Path]:
     root, out = tmp_path_factory.mktemp("photos"), tmp_path_factory.mktemp("run")
     rows = draw_set(root)
-    study, _, metrics = cross_validate(
-        rows, root, tiny_recipe(method="probe", heads=["logistic"]), out, cache=root / "cache",
-        resume=False, report=quiet, watermark=False, learning_curve=True,
-    )  # fmt: skip
-    return study, metrics, out
+    recipe = tiny_recipe(method="probe")
+    options = RunOptions(out=out, cache=root / "cache", watermark=False, learning_curve=True)
+    validated = cross_validate(rows, root, recipe, options)
+    return validated.data, validated.metrics, out
 
 
 def test_a_point_for_each_share_and_one_for_all(
@@ -58,15 +58,15 @@ def test_the_last_point_is_the_cross_validation_itself(
 def test_groups_stay_whole_and_every_fold_keeps_every_label(
     judged: tuple[PreparedData, dict[str, Any], Path],
 ) -> None:
-    study, _, _ = judged
-    labels, groups = study.targets.labels, np.array([row.group for row in study.rows])
-    kept = some_groups(study, 0.5, seed=3)
+    data, _, _ = judged
+    labels, groups = data.labels, data.groups
+    kept = some_groups(data, 0.5, seed=3)
     for group in np.unique(groups):
         assert len(set(kept[groups == group])) == 1
     assert kept[labels == len(LABELS) - 1].all()
-    for fold in np.unique(study.folds):
-        for label in np.unique(labels[study.folds == fold]):
-            assert kept[(study.folds == fold) & (labels == label)].any()
+    for fold in np.unique(data.folds):
+        for label in np.unique(labels[data.folds == fold]):
+            assert kept[(data.folds == fold) & (labels == label)].any()
     assert kept.sum() < len(kept)
-    assert (kept == some_groups(study, 0.5, seed=3)).all()
-    assert (kept != some_groups(study, 0.5, seed=4)).any()
+    assert (kept == some_groups(data, 0.5, seed=3)).all()
+    assert (kept != some_groups(data, 0.5, seed=4)).any()

@@ -7,15 +7,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calcinosis.common.errors import TrainingError
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
+from calcinosis.data.splits import assign_folds
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.config import load_config
 from calcinosis.model.labels import LABELS
-from calcinosis.training.fit.prepare import prepare
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.prepare import prepare_data
 from calcinosis.training.robustness.ood import _pictures, _without_conditions, read_off_topic
 from calcinosis.training.train import train
 
-from tests.training.drawn_sets import quiet, tiny_recipe
+from tests.training.drawn_sets import tiny_recipe
 
 
 def draw_conditions(root: Path) -> list[Row]:
@@ -36,11 +39,9 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
         f"file,reason\n{rows[0].file},no clinical photograph of skin: food\n"
         f"{rows[1].file},the same file as another\n"
     )
-    recipe = tiny_recipe(method="probe", heads=["logistic"], frozen_stages=2)
-    train(
-        rows, root, recipe, out, cache=root / "cache", resume=False, report=quiet, command="test",
-        watermark=False, foreign=True, off_topic=listed,
-    )  # fmt: skip
+    recipe = tiny_recipe(method="probe", frozen_stages=2)
+    options = RunOptions(out=out, cache=root / "cache", watermark=False, ood=True, off_topic=listed)
+    train(rows, root, recipe, options)
     return root, out, json.loads((out / "metrics.json").read_text())
 
 
@@ -66,15 +67,15 @@ def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
     rows = draw_conditions(tmp_path)
     others = [n for n, row in enumerate(rows) if row.label == "other"]
     rows[others[0]] = replace(rows[others[0]], group=rows[others[1]].group)  # two names, one group
-    recipe = tiny_recipe(method="probe", heads=["logistic"])
-    study = prepare(rows, tmp_path, recipe, tmp_path / "cache", quiet)
-    unseen, counted = _without_conditions(study)
+    recipe = tiny_recipe(method="probe")
+    data = prepare_data(assign_folds(rows), tmp_path, recipe, tmp_path / "cache", Device())
+    unseen, counted = _without_conditions(data)
     names = np.array([row.source_label for row in rows])
     labels = np.array([LABELS.index(row.label) for row in rows])
     for name in np.unique(names[labels == 3]):
         assert len(set(unseen.folds[names == name])) == 1
     assert len(set(unseen.folds[labels == 3])) > 1
-    assert (unseen.folds == study.folds)[labels < 3].all()
+    assert (unseen.folds == data.folds)[labels < 3].all()
     assert set(np.flatnonzero(~counted)) == set(others[:2])
 
 

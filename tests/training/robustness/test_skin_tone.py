@@ -79,11 +79,11 @@ def test_the_size_of_the_photo_does_not_matter(tone):
 
 def test_the_colour_space_is_the_standards():
     # Reference values of sRGB red, green and blue under D65.
-    corners = lab(np.eye(3))
+    corners = lab(np.eye(3, dtype=np.float32)[None])[0]
     expected = [[53.24, 80.09, 67.20], [87.73, -86.18, 83.18], [32.30, 79.19, -107.86]]
     np.testing.assert_allclose(corners, expected, atol=0.03)
-    np.testing.assert_allclose(lab(np.ones(3)), [100, 0, 0], atol=0.01)
-    np.testing.assert_allclose(lab(np.zeros(3)), [0, 0, 0], atol=1e-9)
+    np.testing.assert_allclose(lab(np.ones((1, 1, 3), np.float32))[0, 0], [100, 0, 0], atol=0.01)
+    np.testing.assert_allclose(lab(np.zeros((1, 1, 3), np.float32))[0, 0], [0, 0, 0], atol=1e-9)
 
 
 def test_a_picture_without_skin_has_no_tone():

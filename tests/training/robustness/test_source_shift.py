@@ -1,21 +1,26 @@
-"""The watermark's pull and a left-out source, measured on drawn photos."""
+"""The watermark's effect, and what is left out: a source, a source's `other`, a body site."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from calcinosis.common.errors import ManifestError
+from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
+from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.fit.prepare import prepare
-from calcinosis.training.robustness import source_shift as robustness
+from calcinosis.training.evaluate import out_of_fold
+from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.prepare import prepare_data
+from calcinosis.training.robustness import watermark as robustness_watermark
 
 from tests.data.drawing import stamped
 from tests.drawings import draw
-from tests.training.drawn_sets import draw_set, quiet, tiny_recipe
+from tests.training.drawn_sets import draw_set, tiny_recipe
 
 SIZE = (320, 240)
 
@@ -32,7 +37,10 @@ def confounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row
             (stamped(photo) if marked else photo).save(root / file)
             kind = "target" if label != "other" else "lookalike"
             source = "atlas" if marked else "clinic"
-            rows.append(Row(file, label, source, file, source_label=label, kind=kind))
+            site = ("hand", "foot", "face", "")[n % 4] if label == "milium" else ""
+            rows.append(
+                Row(file, label, source, file, source_label=label, kind=kind, body_site=site)
+            )
     return root, rows
 
 
@@ -41,10 +49,11 @@ def judge(
 ) -> dict[str, Any]:
     root, rows = confounded
     recipe = tiny_recipe(**settings)
-    _, _, metrics = cross_validate(
-        rows, root, recipe, out, cache=root / "cache", resume=resume, report=quiet,
-        leave_source_out=True,
+    options = RunOptions(
+        out=out, cache=root / "cache", resume=resume, leave_source_out=True, leave_site_out=True,
+        repeats=2,
     )  # fmt: skip
+    metrics = cross_validate(rows, root, recipe, options).metrics
     assert json.loads((out / "metrics.json").read_text()) == metrics
     return metrics
 
@@ -75,7 +84,7 @@ def test_the_watermark_s_pull_is_measured_on_the_photos_it_changes(
 def test_a_label_of_one_source_is_not_learnt_without_it(
     judged: tuple[dict[str, Any], Path],
 ) -> None:
-    blocks = judged[0]["leave_one_source_out"]
+    blocks = judged[0]["leave_source_out"]
     assert blocks["atlas"]["not_learnt"] == {"calcinosis_cutis": 12}
     assert blocks["clinic"]["not_learnt"] == {}
     assert blocks["atlas"]["sensitivity"]["milium"]["n"] == 6
@@ -89,11 +98,12 @@ def test_a_run_that_goes_on_asks_nothing_twice(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     metrics, out = judged
-    monkeypatch.setattr(robustness, "fit", None)
+    for module in (out_of_fold, robustness_watermark):
+        monkeypatch.setattr(module, "fit", None)
     assert judge(confounded, out, resume=True, epochs=1) == metrics
 
 
-def test_heads_that_saw_marks_change_are_moved_less(
+def test_a_head_that_saw_marks_change_is_moved_less(
     confounded: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
     """Half the photos bear the mark, all of calcinosis among them: what it is worth is unlearnt."""
@@ -106,36 +116,77 @@ def test_heads_that_saw_marks_change_are_moved_less(
             confounded,
             tmp_path / str(watermark_augmentation),
             method="probe",
+            multi_scale=True,
             watermark_augmentation=watermark_augmentation,
         )
         changes[watermark_augmentation] = metrics["watermark"]["masked"]["mean_absolute_change"][
             "value"
         ]
     assert changes[True] < changes[False]
-    recipe = tiny_recipe(method="probe", watermark_augmentation=True)
-    study = prepare(rows, root, recipe, root / "cache", quiet)
-    pasted, masked = study.changed
-    assert sorted(pasted.numbers) == sorted(unmarked)
-    assert sorted(masked.numbers) == sorted(marked)
-    for one in study.changed:
-        assert one.features.shape == (len(one.numbers), study.start.pretrained_width)
-        assert np.abs(one.features - study.features[one.numbers]).max() > 0.01
+    recipe = tiny_recipe(method="probe", multi_scale=True, watermark_augmentation=True)
+    data = prepare_data(assign_folds(rows), root, recipe, root / "cache", Device())
+    pasted, masked = data.changed
+    assert sorted(pasted.maps.rows) == sorted(unmarked)
+    assert sorted(masked.maps.rows) == sorted(marked)
+    for one in data.changed:
+        assert one.features.shape == (len(one.maps.rows), data.network.pretrained_width)
+        assert np.abs(one.features - data.features[one.maps.rows]).max() > 0.01
 
 
 def test_a_probe_learns_without_a_source_too(
     confounded: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
-    blocks = judge(confounded, tmp_path, method="probe")["leave_one_source_out"]
+    blocks = judge(confounded, tmp_path, method="probe")["leave_source_out"]
     assert blocks["atlas"]["not_learnt"] == {"calcinosis_cutis": 12}
 
 
 def test_no_probability_goes_to_what_was_not_learnt(
     judged: tuple[dict[str, Any], Path], confounded: tuple[Path, list[Row]]
 ) -> None:
-    assert (
-        judged[0]["leave_one_source_out"]["atlas"]["confusion"]["milium"]["calcinosis_cutis"] == 0
-    )
-    assert np.isclose(robustness._among((0.1, 0.2, 0.3, 0.4), np.array([1, 2])), [0.4, 0.6]).all()
+    assert judged[0]["leave_source_out"]["atlas"]["confusion"]["milium"]["calcinosis_cutis"] == 0
+    assert out_of_fold._renormalised(np.array([0.2, 0.3])) == pytest.approx([0.4, 0.6])
+
+
+def test_the_other_of_a_source_is_left_out_alone(judged: tuple[dict[str, Any], Path]) -> None:
+    blocks = judged[0]["leave_other_out"]
+    assert set(blocks) == {"atlas", "clinic"}
+    for (
+        block
+    ) in blocks.values():  # 6 of `other`, and the conditions of both sources to rank above it
+        assert block["label_counts"] == dict.fromkeys(LABELS[:-1], 12) | {"other": 6}
+        assert block["auroc"]["gouty_tophus"]["n"] == 42
+
+
+def test_each_site_of_a_condition_is_left_out(judged: tuple[dict[str, Any], Path]) -> None:
+    blocks = judged[0]["leave_site_out"]
+    assert blocks["calcinosis_cutis"] == blocks["gouty_tophus"] == {}
+    assert set(blocks["milium"]) == {"hand", "foot", "face"}  # none where nobody said
+    for block in blocks["milium"].values():
+        assert (block["left_out"], block["groups_left_out"]) == (3, 3)
+        assert block["auroc"]["milium"]["positives"] == 3
+        assert block["label_counts"]["other"] == 12
+
+
+def test_a_repeated_figure_is_the_mean_over_seeds_of_folds(
+    judged: tuple[dict[str, Any], Path],
+) -> None:
+    metrics, _ = judged
+    repeated = metrics["repeated"]
+    assert repeated["repeats"] == 2
+    for label in LABELS:
+        told, first = repeated["auroc"].get(label), metrics["auroc"].get(label)
+        if told is None:
+            continue
+        assert told["lowest"] <= told["value"] <= told["highest"]
+        assert told["value"] == pytest.approx((told["lowest"] + told["highest"]) / 2)
+        assert first["value"] in (told["lowest"], told["highest"])
+
+
+def test_without_body_sites_none_can_be_left_out(tmp_path: Path) -> None:
+    rows = [replace(row, source=str(n % 2)) for n, row in enumerate(draw_set(tmp_path, of_each=5))]
+    with pytest.raises(ManifestError, match="body_site"):
+        judge((tmp_path, rows), tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 def test_a_single_source_cannot_be_left_out(tmp_path: Path) -> None:

@@ -152,6 +152,45 @@ def paired_difference(
     return replace(difference, groups=None, share=False).to_json(may_be_certain=True)
 
 
+def compute_repeated(
+    tables: Sequence[Predictions],
+    *,
+    prior: Sequence[float] | None,
+    resamples: int = 1000,
+    seed: int = 0,
+) -> dict[str, Any]:
+    """Every figure as its mean over repeated cross-validations of the same photos.
+
+    The interval is over groups: each resample of them is measured in every table, and the mean taken.
+    How much the choice of folds alone moves a figure is what `lowest` and `highest` say.
+
+    Args:
+        tables: of the same photos in the same order, each predicted with folds of another seed.
+        prior: as for `compute_metrics`.
+        resamples: bootstrap draws of whole groups.
+        seed: of the draws.
+
+    Raises:
+        PredictionsError: the tables differ in labels or photos.
+    """
+    first = tables[0]
+    if any(table.labels != first.labels or table.file != first.file for table in tables):
+        raise PredictionsError("not_paired", "the tables have other photos or other labels")
+    frequencies = checked_prior(prior, len(first.labels))
+    weighted = [
+        _all_weightings(table, frequencies, resamples, seed, METRICS.values()) for table in tables
+    ]
+    block: dict[str, Any] = {"repeats": len(tables)}
+    for name, found in weighted[0].items():
+        for n, estimate in enumerate(found):
+            values = np.stack([one[name][n].values for one in weighted])
+            told = replace(estimate, values=values.mean(axis=0)).to_json()
+            if told["value"] is not None:
+                told |= {"lowest": float(values[:, 0].min()), "highest": float(values[:, 0].max())}
+            _put(block, (*METRICS[name].path, *estimate.name), told)
+    return block
+
+
 def listed_metrics() -> list[Metric]:
     """The metrics that card and report show, in the order of `FAMILIES`."""
     places = {module.__name__: place for place, module in enumerate(FAMILIES)}

@@ -1,6 +1,6 @@
 """Renew the rules of a checkpoint on its own out-of-fold predictions; weights and graph stay as they are.
 
-    python -m calcinosis.training.evaluate.recalibrate model/weights --coverage other=0.995
+    python -m calcinosis.training.recalibrate model/weights --coverage other=0.995
 
 rewrites `config.json` (the prediction sets and the frequencies), `predictions.csv` (sets and outcomes),
 `metrics.json` and the card. Probabilities do not change. It is for checkpoints whose sets were calibrated on
@@ -36,7 +36,7 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 
-BODY_SITES: Final = Path(__file__).parents[2] / "data" / "curated" / "body_site.csv"
+BODY_SITES: Final = Path(__file__).parents[1] / "data" / "curated" / "body_site.csv"
 BY_FOLD: Final = "thresholds_by_fold"
 _OF_SETS: Final = ("conformal", "outcomes", "suggestive")
 """What a block of figures says of prediction sets: out of date where its sets cannot be made anew."""

@@ -12,11 +12,11 @@ from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.model.checkpoint import load_checkpoint
-from calcinosis.model.photo import open_photo
 from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import make_predictions
-from calcinosis.training.robustness.skin_tone_estimates import estimate_skin_tones
+from calcinosis.training.fit.features import CentreCrop
+from calcinosis.training.robustness.skin_tone import read_skin_tones
 
 _BATCH = 16
 
@@ -42,22 +42,20 @@ def evaluate(
                 name=row.file,
             )
     check_files(rows, root)
-    rows = estimate_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
-    photos = PhotoDataset(
-        rows, root, config.labels, lambda path: config.preprocessing(open_photo(path))
-    )
+    rows = read_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
+    photos = PhotoDataset([row.file for row in rows], root, CentreCrop(config.preprocessing))
     logits = np.full((len(rows), len(config.labels)), np.nan)
-    answered = np.zeros(len(rows), dtype=bool)
+    answered = 0
     loader = batches(photos, batch_size=_BATCH, workers=workers)
     with torch.inference_mode():
-        for batch, _, numbers in track(loader, "Asking about the photographs", total=len(loader)):
-            logits[numbers.numpy()] = network(batch).double().numpy()
-            answered[numbers.numpy()] = True
-    if not answered.all():
+        for batch in track(loader, "Asking about the photographs", total=len(loader)):
+            logits[answered : answered + len(batch)] = network(batch).double().numpy()
+            answered += len(batch)
+    if answered < len(rows):
         raise TrainingError(
             "not_answered",
-            f"{len(rows)} photos were asked about and {answered.sum()} answered; this is one that was not",
-            name=rows[int(np.argmin(answered))].file,
+            f"{len(rows)} photos were asked about and {answered} answered; this is one that was not",
+            name=rows[answered].file,
         )
     if not np.isfinite(logits).all():
         raise TrainingError(
