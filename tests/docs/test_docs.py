@@ -1,5 +1,6 @@
 """What the README and the citation state holds: figures, versions and places are those of the project."""
 
+import pkgutil
 import re
 import tomllib
 
@@ -57,3 +58,12 @@ def test_every_page_is_in_the_navigation() -> None:
     text = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     for page in (ROOT / "docs").rglob("*.md"):
         assert page.relative_to(ROOT / "docs").as_posix() in text
+
+
+def test_what_the_api_pages_name_is_there() -> None:
+    for page in (ROOT / "docs" / "api").glob("*.md"):
+        for name in re.findall(
+            r"^::: (\S+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE
+        ):
+            module, _, last = name.rpartition(".")
+            assert hasattr(pkgutil.resolve_name(module), last) or pkgutil.resolve_name(name), name
