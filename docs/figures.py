@@ -18,8 +18,7 @@ BEGIN: Final = "<!-- figures: written by docs/figures.py -->"
 END: Final = "<!-- end of figures -->"
 
 _SUMMARY: Final = (
-    ("suggestive.precision", "Of the photos called suggestive of it, so many show it", True),
-    ("suggestive.count", "Photos called suggestive of it", False),
+    ("suggestive.precision", "Shows it, of the photos called suggestive of it", True),
     ("sensitivity", "Most probable label when present (sensitivity)", True),
     ("average_precision", "Average precision against all other photos", False),
     ("auroc", "AUROC against all other photos", False),
@@ -42,14 +41,15 @@ def summary(metrics: dict[str, Any]) -> str:
     rows: list[list[str]] = []
     for family, words, percent in _SUMMARY:
         figures = [find_figure(metrics, f"{family}.{label}") for label in conditions]
-        digits = 0 if family == "suggestive.count" else 3
-        texts = [format_estimate(figure, percent=percent, digits=digits) for figure in figures]
+        texts = [format_estimate(figure, percent=percent) for figure in figures]
+        if family == "suggestive.precision":
+            texts = [_of_named(figure) for figure in figures]
         # A row that says the same as one above it says nothing.
         if any(figures) and texts not in [row[1:] for row in rows]:
             rows.append([words, *texts])
     wrong = [
         f"{row.title}: {row.text} of {row.figure['n']:,}."
-        for row in list_figures(metrics, EXTERNAL[:2])
+        for row in list_figures(metrics, ("suggestive.precision.deposit", *EXTERNAL[:2]))
         if row.figure["value"] is not None
     ]
     three, every = (
@@ -72,6 +72,14 @@ def summary(metrics: dict[str, Any]) -> str:
             ),
         ]
     )
+
+
+def _of_named(figure: dict[str, Any] | None) -> str:
+    """A share of the photos that were called something, with their number."""
+    if figure is not None and figure["n"] == 0:
+        return "none is called so"
+    text = format_estimate(figure, percent=True)
+    return text if figure is None else f"{text} of {figure['n']}"
 
 
 def external(metrics: dict[str, Any]) -> list[str]:

@@ -90,4 +90,6 @@ def _figures(metrics: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str
 
 
 def _text(metric: Metric, figure: dict[str, Any]) -> str:
-    return format_estimate(figure, percent=metric.percent, digits=0 if metric.counts else 3)
+    if metric.counts and figure["value"] is not None:
+        return f"{figure['value']:,.0f}"
+    return format_estimate(figure, percent=metric.percent)

@@ -10,12 +10,13 @@ from calcinosis.training.robustness.skin_tone import PREFIX
 from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
 from markupsafe import Markup, escape
 
+_PLAIN: Final = {OTHER: "something else", "deposit": "a deposit, calcinosis or tophus"}
 TEMPLATES: Final = Path(__file__).with_name("templates")
 
 
 def plain_name(label: str) -> str:
     """A label as it stands in a sentence: `gouty_tophus` gives `gouty tophus`."""
-    return "something else" if label == OTHER else label.replace("_", " ")
+    return _PLAIN.get(label, label.replace("_", " "))
 
 
 def plain_tone(tone: str) -> str:
