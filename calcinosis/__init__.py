@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from calcinosis.api import Metrics as Metrics
-    from calcinosis.api import MetricValue as MetricValue
     from calcinosis.api import Photos as Photos
     from calcinosis.api import Run as Run
     from calcinosis.api import crossval as crossval
     from calcinosis.api import load as load
     from calcinosis.common.errors import CalcinosisError as CalcinosisError
+    from calcinosis.metrics import Metrics as Metrics
+    from calcinosis.metrics import MetricValue as MetricValue
     from calcinosis.model.finding import Finding as Finding
     from calcinosis.model.predictor import Predictor as Predictor
 
@@ -42,9 +42,9 @@ for _name, _value in {
 
 _FROM = {
     "CalcinosisError": "calcinosis.common.errors",
-    "MetricValue": "calcinosis.api",
+    "MetricValue": "calcinosis.metrics",
     "Finding": "calcinosis.model.finding",
-    "Metrics": "calcinosis.api",
+    "Metrics": "calcinosis.metrics",
     "Photos": "calcinosis.api",
     "Predictor": "calcinosis.model.predictor",
     "Run": "calcinosis.api",

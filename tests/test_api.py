@@ -10,6 +10,7 @@ from calcinosis.model.labels import LABELS
 
 import calcinosis as cc
 import calcinosis.api as api
+import calcinosis.metrics as metrics
 
 EACH = 10
 
@@ -31,7 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def examples() -> list[doctest.DocTest]:
-    return [test for test in doctest.DocTestFinder().find(api) if test.examples]
+    tests = [test for module in (api, metrics) for test in doctest.DocTestFinder().find(module)]
+    return [test for test in tests if test.examples]
 
 
 @pytest.mark.parametrize("example", examples(), ids=lambda example: example.name.split(".")[-1])
