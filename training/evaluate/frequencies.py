@@ -38,13 +38,11 @@ def count_frequencies(predictions: Predictions, prior: Sequence[float]) -> Frequ
     leader, members = reference.argmax(axis=1), predictions.prediction_set
     rows = []
     for members_of in np.unique(members, axis=0):
-        for first in np.flatnonzero(members_of):
+        for first in range(len(predictions.labels)):
             alike = (members == members_of).all(axis=1) & (leader == first)
             for low, high in _bands(predictions, reference[:, first], alike):
                 inside = (reference[:, first] >= low) & ((reference[:, first] < high) | (high == 1))
-                rows.append(
-                    _count(predictions, alike & inside, members_of, int(first), (low, high))
-                )
+                rows.append(_count(predictions, alike & inside, members_of, first, (low, high)))
     counts = Counter(predictions.label.tolist())
     return Frequencies(
         photos={label: counts[index] for index, label in enumerate(predictions.labels)},

@@ -45,9 +45,8 @@ def precision(sample: Sample) -> Iterator[Estimate]:
     `deposit` stands for the photos of which calcinosis and tophus remain, and nothing else.
     """
     for name, called, shows in _named(sample):
-        yield share_of(
-            (name,), sample, called, shows, f"no photo is called suggestive of {name} alone here"
-        )
+        reason = f"no photo is called suggestive of {name.replace('_', ' ')} alone here"
+        yield share_of((name,), sample, called, shows, reason)
 
 
 @metric("suggestive.count", "Photos called suggestive of it", counts=True)
