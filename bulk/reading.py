@@ -55,7 +55,7 @@ class Worker:
             "outcome": finding.outcome,
             **{f"p_{label}": p for label, p in finding.probabilities.items()},
             "prediction_set": list(finding.prediction_set),
-            "reasons": [finding.headline, *finding.reasons],
+            "reasons": [*finding.summary, *finding.reasons],
             "advice": finding.advice,
             "checkpoint": finding.checkpoint,
         }

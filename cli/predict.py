@@ -13,7 +13,7 @@ from calcinosis.cli.errors import handle_errors, print_error, print_json, print_
 
 if TYPE_CHECKING:
     from calcinosis.common.errors import PhotoError
-    from calcinosis.model.finding import Finding
+    from calcinosis.model.finding import Finding, Shown
     from calcinosis.model.predictor import Predictor
 
 PHOTO_ENDINGS: Final = frozenset(
@@ -228,8 +228,12 @@ class _Rows:
             members = "|".join(finding.prediction_set)
             self._write_csv(path, finding.outcome, *chances, members, finding.checkpoint, "", "")
         elif self.several:
-            label, chance = max(finding.probabilities.items(), key=lambda pair: pair[1])
-            best = f"{label} {chance:.0%}" if finding.outcome != "retake" else "not asked"
+            label = max(finding.probabilities, key=lambda label: finding.probabilities[label])
+            best = (
+                f"{label} {_share(finding.shown[label])}"
+                if finding.outcome != "retake"
+                else "not asked"
+            )
             members = ", ".join(finding.prediction_set)
             if len(finding.prediction_set) == len(self.labels):
                 members = "anything"
@@ -274,11 +278,20 @@ class _Line:
 _TABLE: Final = "{:13} {:22} {:42} {}"
 
 
+def _share(shown: "Shown") -> str:
+    """A probability no bolder than the patients behind it support: `37.2%`, `<5%`, `>95%`."""
+    if not shown.bound:
+        return f"{shown.value:.1%}"
+    return f"{'<' if shown.bound == 'below' else '>'}{shown.value:.0%}"
+
+
 def _print_finding(path: Path, finding: "Finding") -> None:
-    print_line(f"{path}\n  {finding.headline}")
-    for label, probability in finding.probabilities.items():
+    print_line(str(path))
+    for sentence in finding.summary:
+        print_line(f"  {sentence}")
+    for label, shown in finding.shown.items():
         mark = "cannot be excluded" if label in finding.prediction_set else ""
-        print_line(f"  {probability:6.1%}  {label:18} {mark}".rstrip())
+        print_line(f"  {_share(shown):>6}  {label:18} {mark}".rstrip())
     for sentence in (*finding.reasons, finding.advice):
         print_line(f"  {sentence}")
 

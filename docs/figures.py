@@ -52,12 +52,6 @@ def summary(metrics: dict[str, Any]) -> str:
         for row in list_figures(metrics, ("suggestive.precision.deposit", *EXTERNAL[:2]))
         if row.figure["value"] is not None
     ]
-    deposits = find_figure(metrics, "suggestive.precision.deposit")
-    if deposits and deposits["value"] is not None:
-        share = format_estimate(deposits, percent=True)
-        wrong.append(
-            f"Called a deposit, calcinosis or tophus: {deposits['n']} photos, of which {share} show one."
-        )
     three, every = (
         format_estimate(find_figure(metrics, name), percent=True)
         for name in ("three_way_balanced_accuracy", "balanced_accuracy")

@@ -73,7 +73,7 @@ class Curve:
         rank = threshold_rank(len(scores), coverage)
         last = float(scores[rank - 1]) if rank else 0.0
         conformal = Conformal(
-            coverage=coverage,
+            coverage=(coverage,) * len(self.config.labels),
             thresholds=(*self.thresholds[str(fold)][:-1], last),
             joined=joined(self.config.labels),
         )
