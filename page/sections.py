@@ -1,13 +1,13 @@
 """The parts of the page as HTML, in the words of `words/`; every value is escaped."""
 
 import json
-from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 from calcinosis.model.labels import LABELS, conditions
 from calcinosis.model.photo import MAX_BYTES, MAX_PIXELS
 from calcinosis.model.quality import MIN_SIDE
 from calcinosis.model.words import all_sources
+from calcinosis.page import drawings
 from calcinosis.page.render import FOLDER, render
 from calcinosis.page.words import languages, words
 
@@ -53,33 +53,29 @@ def learn(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """
     say = words(language, labels)
     known = [label for label in conditions(labels) if label in say.table["labels"]]
-    return render("learn", language, say=say, conditions=known)
+    drawn = _drawings(language) if labels == LABELS else None
+    return render("learn", language, say=say, conditions=known, drawings=drawn)
+
+
+def _drawings(language: str) -> dict[str, Any]:
+    say = words(language)
+    named = conditions(LABELS)
+    return {
+        "sections": {
+            label: drawings.section(
+                label,
+                f"{say('drawings.section')}, {say.label(label)}: {say(f'drawings.sections.{label}')}",
+            )
+            for label in named
+        },
+        "signs": {label: drawings.sign(label) for label in named},
+        "map": drawings.body_map(say("drawings.map")),
+    }
 
 
 def sources(language: str) -> str:
     """Where the statements of the page come from, by the numbers that stand behind them."""
     return render("sources", language, sources=all_sources().values())
-
-
-def quiz(
-    language: str,
-    *,
-    photo: str = "",
-    index: int = 0,
-    labels: Sequence[str] = (),
-    chosen: Sequence[str] = (),
-    sentences: Sequence[str] = (),
-) -> str:
-    """A question about a photograph, and once it was answered, the comparison."""
-    return render(
-        "quiz",
-        language,
-        photo=photo,
-        index=index,
-        labels=labels,
-        chosen=chosen,
-        sentences=sentences,
-    )
 
 
 def problem(code: str, language: str) -> str:

@@ -37,7 +37,7 @@ from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.guard import Guard
 from calcinosis.page.quiz import Quiz
-from calcinosis.page.validation_stats import Figure, read_validation_stats
+from calcinosis.page.validation_stats import Figure, Mixups, read_mixups, read_validation_stats
 from starlette.middleware import Middleware
 
 _FOLDER = "calcinosis"  # how the server's folder for temporary files begins
@@ -52,11 +52,15 @@ class Answers:
     """What the page's parts and its one endpoint answer. Each asks `model/` and shows what it says."""
 
     def __init__(
-        self, reader: Predictor, record: Mapping[str, Figure], quiz: Sequence[tuple[Path, str]]
+        self,
+        reader: Predictor,
+        record: Mapping[str, Figure],
+        quiz: Sequence[tuple[Path, str]],
+        mixups: Mixups | None = None,
     ) -> None:
         self.reader = reader
         self.told_with = Reader(reader.config, reader.prior.tolist(), record)
-        self.quiz = Quiz(quiz, reader) if quiz else None
+        self.quiz = Quiz(quiz, reader, mixups=mixups)
 
     def look(self, event: gr.EventData) -> str:
         """The finding for the photos that the page sent, as HTML."""
@@ -92,7 +96,7 @@ class Answers:
             "finding": "",
             "cases": cases(self.told_with, language),
             "learn": views.learn(language, labels),
-            "quiz": self.quiz.start(language) if self.quiz else "",
+            "quiz": self.quiz.start(language),
             "sources": views.sources(language),
         }
         return {name: text for name, text in sections.items() if text or name == "finding"}
@@ -103,6 +107,7 @@ def build_app(
     *,
     record: Mapping[str, Figure] = MappingProxyType({}),
     quiz: Sequence[tuple[Path, str]] = (),
+    mixups: Mixups | None = None,
     concurrency: int = 2,
 ) -> gr.Blocks:
     """The page for a reader, with one public endpoint, `/finding_v1`.
@@ -110,10 +115,11 @@ def build_app(
     Args:
         reader: what is asked about photos.
         record: how often its prediction sets were right, by label.
-        quiz: photographs with their labels to practise on; without any there is no quiz.
+        quiz: photographs with their labels to practise on, beside the cases in words.
+        mixups: what its prediction sets kept for what, to show after the quiz.
         concurrency: photos read at the same time; the others wait.
     """
-    answers = Answers(reader, record, quiz)
+    answers = Answers(reader, record, quiz, mixups)
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
     shared: dict[str, Any] = {"concurrency_limit": concurrency, "concurrency_id": "reading"}
     with gr.Blocks(title="calcinosis", analytics_enabled=False, fill_width=True) as app:
@@ -142,7 +148,7 @@ def build_app(
         everything = [part for name, part in parts.items() if name != "finding"]
         parts["header"].select(translate, outputs=everything, **hidden)
         app.load(greet, outputs=everything, **hidden)
-        if answers.quiz:
+        if "quiz" in parts:
             _add_quiz(parts["quiz"], answers.quiz, {**hidden, **shared})
         gr.api(answers.finding_v1, api_name="finding_v1", **shared)
     app.queue(max_size=64, default_concurrency_limit=concurrency)
@@ -151,11 +157,10 @@ def build_app(
 
 def _add_quiz(part: gr.HTML, quiz: Quiz, settings: dict[str, Any]) -> None:
     def ask(event: gr.EventData) -> str:
-        return quiz.ask(_language(event))
+        return quiz.ask(_sent(event), _language(event))
 
     def compare(event: gr.EventData) -> str:
-        sent = _sent(event)
-        return quiz.compare(sent.get("index"), sent.get("chosen"), _language(event))
+        return quiz.compare(_sent(event), _language(event))
 
     part.select(ask, outputs=part, **settings)
     part.submit(compare, outputs=part, **settings)
@@ -230,7 +235,12 @@ def serve(
     # Each of the photos read at the same time has a core of its own.
     reader = Predictor(checkpoint, threads=1)
     _make_private_folder()
-    page = build_app(reader, record=read_validation_stats(checkpoint), quiz=quiz)
+    page = build_app(
+        reader,
+        record=read_validation_stats(checkpoint),
+        quiz=quiz,
+        mixups=read_mixups(checkpoint),
+    )
     _, address, _ = launch(
         page,
         server_name=host,

@@ -143,6 +143,7 @@ async function choose(files) {
   current = 0;
   say("");
   show();
+  $(".cc-stage").scrollIntoView({ block: "nearest" });
 }
 
 async function addViews(files) {

@@ -42,7 +42,12 @@ def upload(page: Page, first: bytes, *views: bytes, name: str = "photo.png") -> 
 
 def unfold(page: Page) -> None:
     """Open all that is folded, as who reads everything does."""
-    page.evaluate("document.querySelectorAll('details').forEach((part) => { part.open = true; })")
+    page.evaluate(
+        """document.querySelectorAll('details').forEach((part) => {
+            part.removeAttribute('name'); // of several with one name, only one is open
+            part.open = true;
+        })"""
+    )
 
 
 def problem_line(page: Page) -> str:
@@ -326,19 +331,44 @@ def test_in_the_quiz_ones_own_ticks_stay_beside_the_comparison(
     def ticked() -> list[bool]:
         return [tick.is_checked() for tick in page.query_selector_all(".cc-question input")]
 
-    page.click("[data-quiz=next]")
-    page.wait_for_selector(".cc-question")
-    for _ in range(2):
+    page.click("[data-quiz=start][data-deck=photos]")
+    for number in (1, 2):
+        page.wait_for_selector(f"text=Question {number} of 4")
         assert ticked() == [False] * 4
+        assert not page.is_visible(".cc-quiz .cc-pair")
         page.check(".cc-question input >> nth=1")
         page.check(".cc-question input >> nth=2")
         page.click("[data-quiz=check]")
         page.wait_for_selector(".cc-quiz [role=status] p")
         assert ticked() == [False, True, True, False]
-        assert "You could not exclude: gouty tophus and milium" in page.inner_text(".cc-quiz")
+        assert "You kept: gouty tophus and milium" in page.inner_text(".cc-quiz")
+        page.wait_for_selector(".cc-quiz .cc-pair img >> nth=1")
         page.click("[data-quiz=next]")
-        page.wait_for_selector("[data-quiz=check]")
+    page.wait_for_selector("text=Question 3 of 4")
     assert serious(page) == []
+    page.click("[data-quiz=check]")
+    page.click("[data-quiz=summary]")
+    page.wait_for_selector(".cc-mixed")
+    assert "on average over 3 questions" in page.inner_text(".cc-quiz")
+    assert serious(page) == []
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "es-ES"])
+def test_the_cases_in_words_are_asked_on_a_phone_by_keyboard(open_page: Open, locale: str) -> None:
+    page = open_page(viewport=PHONE, locale=locale)
+    page.wait_for_selector(f"html[lang={locale[:2]}]")
+    page.focus("[data-quiz=start]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".cc-question svg[role=img]")
+    assert page.evaluate("document.activeElement.id") == "cc-quiz-title"
+    page.keyboard.press("Tab")
+    page.keyboard.press("Space")
+    page.focus("[data-quiz=check]")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-quiz=next]")
+    assert fits(page)
+    assert serious(page) == []
+    keep(page, f"quiz-{locale}")
 
 
 def test_two_visitors_see_only_their_own(open_page: Open) -> None:

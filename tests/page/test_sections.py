@@ -3,16 +3,21 @@
 import base64
 import json
 import re
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
+from calcinosis.model.context import known_contexts
 from calcinosis.model.finding import OUTCOMES, Finding, shown_probabilities
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import QualityIssue
+from calcinosis.model.words import all_sources
 from calcinosis.page import sections as views
+from calcinosis.page.cases import worked_cases
+from calcinosis.page.decks import vignettes
 from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
-from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import read_validation_stats
 from calcinosis.page.words import languages, words
 from PIL import Image
@@ -135,25 +140,6 @@ def test_every_problem_has_advice(reader: Predictor, photo: Image.Image) -> None
         assert say(f"quality.{code}.advice")
 
 
-def test_the_quiz_asks_compares_and_passes_over_broken_files(
-    reader: Predictor, tmp_path: Path
-) -> None:
-    (tmp_path / "broken.jpg").write_bytes(b"no photo")
-    draw("milium", size=(320, 300)).save(tmp_path / "good.png")
-    quiz = Quiz([(tmp_path / "broken.jpg", "other"), (tmp_path / "good.png", "milium")], reader)
-    question = quiz.ask("en")
-    assert 'data-index="1"' in question
-    assert "The source calls it" not in question
-    assert "good.png" not in question
-    answer = quiz.compare(1, ["other", "<b>"], "en")
-    assert "The source calls it milium" in answer
-    assert "A photo cannot rule it out" in answer
-    assert "<b>" not in answer
-    assert "You kept that possible" in quiz.compare(1, ["milium"], "en")
-    for nonsense in (-1, 99, None, True, "1"):
-        assert "data-index" in quiz.compare(nonsense, None, "en")
-
-
 def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
     reader: Predictor, photo: Image.Image, tmp_path: Path
 ) -> None:
@@ -171,3 +157,30 @@ def test_without_such_figures_none_are_stated(tmp_path: Path, content: str) -> N
     assert read_validation_stats(tmp_path) == {}
     (tmp_path / "metrics.json").write_text(content)
     assert read_validation_stats(tmp_path) == {}
+
+
+def names_of_sources(node: Any) -> Iterator[str]:
+    """The sources that a table names, anywhere in it."""
+    if isinstance(node, dict):
+        for key, value in node.items():
+            if "sources" in key:
+                yield from strings_of(value)
+            else:
+                yield from names_of_sources(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from names_of_sources(value)
+
+
+def strings_of(node: Any) -> Iterator[str]:
+    for value in node.values() if isinstance(node, dict) else node:
+        yield from [value] if isinstance(value, str) else strings_of(value)
+
+
+def test_every_source_is_cited_somewhere() -> None:
+    table = {key: value for key, value in words().table.items() if key != "sources"}
+    cited = set(names_of_sources(table))
+    for cases in (worked_cases(), vignettes()):
+        cited |= {name for case in cases.values() for name in case["sources"]}
+    cited |= {name for known in known_contexts().values() for name in known.sources}
+    assert cited == set(all_sources())
