@@ -17,13 +17,12 @@ from calcinosis.page.words import words
 
 
 class Deck(Protocol):
-    """Questions by number, each with its true label.
+    """Questions by number, each with its true label."""
 
-    Attributes:
-        truths: the label of each question.
-    """
-
-    truths: Sequence[str]
+    @property
+    def truths(self) -> Sequence[str]:
+        """The label of each question."""
+        ...
 
     def question(self, index: int, language: str) -> dict[str, Any]:
         """What is shown of a question; PhotoError where it cannot be shown."""

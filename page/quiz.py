@@ -177,7 +177,13 @@ class Quiz:
         return list(history.values())
 
     def _render(self, language: str, **values: Any) -> str:
-        nothing = {"question": None, "answer": None, "summary": None, "trouble": "", "decks": {}}
+        nothing: dict[str, Any] = {
+            "question": None,
+            "answer": None,
+            "summary": None,
+            "trouble": "",
+            "decks": {},
+        }
         said = {"say": words(language, self.labels), "labels": self.labels}
         return render("quiz", language, **{**nothing, **said, **values})
 
