@@ -4,16 +4,24 @@ VENV := .venv
 BIN := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint format docs figures picture clean
+.PHONY: help demo test test-slow test-all lint format docs figures picture clean
 
 help: ## say what each target does
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 16
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## /  make \1\t/' | expand -t 16
 
 demo: $(VENV)/.installed-demo ## make the environment if need be and serve the demo on 127.0.0.1:7860
 	@$(BIN)/calcinosis demo
 
-test: $(VENV)/.installed-dev ## make the environment with the development extra and run the tests
-	@$(BIN)/python -m pytest
+# In as many processes as there are cores, each with one thread (tests/conftest.py); a file's tests stay together.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadfile
+
+test: $(VENV)/.installed-dev ## make the environment with the development extra and run the quick tests
+	@$(PYTEST) -m "not slow"
+
+test-slow: $(VENV)/.installed-dev ## run the others: notebooks, browser, several processes, kill and resume
+	@$(PYTEST) -m slow
+
+test-all: test test-slow ## run all tests
 
 lint: $(VENV)/.installed-dev ## check style and types
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

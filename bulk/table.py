@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from calcinosis.bulk.reading import Record
 from calcinosis.common.errors import BulkError
+from calcinosis.common.files import atomic_path, file_digest
 from calcinosis.data.manifest_index import Chunk
 
 RUN: Final = "_run.json"
@@ -22,18 +23,9 @@ _FAILED: Final = b"calcinosis.failed"
 
 
 def pyarrow() -> Any:
-    """The package that reads and writes Parquet.
+    """The package that reads and writes Parquet; a ModuleNotFoundError where the extra `scale` is missing."""
+    import pyarrow.parquet
 
-    Raises:
-        BulkError: `not_installed`.
-    """
-    try:
-        import pyarrow.parquet
-    except ImportError:
-        raise BulkError(
-            "not_installed",
-            "Parquet needs one more package; run: pip install 'calcinosis[scale]'",
-        ) from None
     return pyarrow
 
 
@@ -59,41 +51,36 @@ def check_claim(out: Path, run: dict[str, Any]) -> None:
         )
 
 
-def claim(out: Path, run: dict[str, Any]) -> None:
-    """Make a folder this run's own."""
-    out.mkdir(parents=True, exist_ok=True)
-    _write(out / RUN, (json.dumps(run, indent=2) + "\n").encode())
+def part_path(out: Path, chunk: Chunk) -> Path:
+    """Where the findings of a chunk belong."""
+    return out / f"part-{chunk.number:07}.parquet"
 
 
-def part_path(out: Path, piece: Chunk) -> Path:
-    """Where the findings of a slice belong."""
-    return out / f"part-{piece.number:07}.parquet"
-
-
-def failed_in(out: Path, piece: Chunk) -> int | None:
-    """How many photos of a slice got no finding; None where the slice is still to be read."""
-    path = part_path(out, piece)
+def failed_in(out: Path, chunk: Chunk) -> int | None:
+    """How many photos of a chunk got no finding; None where it is still to be read."""
+    path = part_path(out, chunk)
     if not path.exists():
         return None
     facts = pyarrow().parquet.read_metadata(path)
     return int(facts.metadata[_FAILED])
 
 
-def write_part(out: Path, piece: Chunk, records: Sequence[Record], labels: Sequence[str]) -> int:
-    """Write the findings of a slice whole or not at all; says how many photos got none.
+def write_part(out: Path, chunk: Chunk, records: Sequence[Record], labels: Sequence[str]) -> int:
+    """Write the findings of a chunk whole or not at all; says how many photos got none.
 
     Raises:
         BulkError: `rows_lost`, if there is not one record a row, in order.
     """
-    if [record["row"] for record in records] != [*range(piece.first, piece.first + piece.rows)]:
+    if [record["row"] for record in records] != [*range(chunk.first, chunk.first + chunk.rows)]:
         raise BulkError("rows_lost", "a row is missing or out of order", name=str(out))
     arrow = pyarrow()
     failed = sum("error_code" in record for record in records)
     schema = _schema(arrow, labels).with_metadata({_FAILED: str(failed).encode()})
     table = arrow.Table.from_pylist(list(records), schema=schema)
-    file = arrow.BufferOutputStream()
-    arrow.parquet.write_table(table, file, compression="zstd")
-    _write(part_path(out, piece), file.getvalue())
+    with atomic_path(part_path(out, chunk)) as partial, partial.open("wb") as file:
+        arrow.parquet.write_table(table, file, compression="zstd")
+        file.flush()
+        os.fsync(file.fileno())  # a part that has its name is whole even after a power cut
     return failed
 
 
@@ -115,30 +102,10 @@ def _schema(arrow: Any, labels: Sequence[str]) -> Any:
     )
 
 
-def finish(out: Path) -> None:
-    """Note that every part is there."""
-    _write(out / FINISHED, b"")
-
-
-def _write(path: Path, content: Any) -> None:
-    """A file that is whole once it has its name."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with partial.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        partial.replace(path)
-    except BaseException:
-        partial.unlink(missing_ok=True)
-        raise
-
-
 def digest_of(checkpoint: Path) -> str:
     """SHA-256 of what a checkpoint says with: its file, or its settings and weights."""
     digest = hashlib.sha256()
     names = ("config.json", "model.safetensors")
     for path in [checkpoint / name for name in names] if checkpoint.is_dir() else [checkpoint]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(bytes.fromhex(file_digest(path)))
     return digest.hexdigest()

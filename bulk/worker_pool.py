@@ -41,8 +41,8 @@ class WorkerPool:
         BulkError: `workers_end`, when workers end before they read anything.
 
     Example:
-        >>> with WorkerPool(job, workers=2) as crew:  # doctest: +SKIP
-        ...     for records in crew.read(tasks): ...
+        >>> with WorkerPool(job, workers=2) as pool:  # doctest: +SKIP
+        ...     for records in pool.read(tasks): ...
     """
 
     def __init__(self, job: Job, *, workers: int) -> None:
@@ -90,7 +90,7 @@ class WorkerPool:
         with contextlib.suppress(BrokenProcessPool):
             return future.result()
         # Somebody killed a worker, or a photo did. Nobody knows which: the oldest task is read photo by
-        # photo, the others go to a new crew.
+        # photo, the others go to a new pool.
         self._pool.shutdown(cancel_futures=True)
         records = self._read_one_by_one(task)
         self._pool, _ = self._spawn(self._workers)

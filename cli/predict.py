@@ -331,14 +331,19 @@ def _predict_table(
     try:
         job = Job(root, question.checkpoint or SHIPPED, prior)
         run = open_run(manifest, job, out)
-        read = run.read(workers=workers or available_cores(), engine=engine)
+        if engine == "ray":
+            from calcinosis.bulk.on_ray import read_on_ray
+
+            read = read_on_ray(run, workers=workers or available_cores())
+        else:
+            read = run.read(workers=workers or available_cores())
         rows = (row for bunch in read for row in range(bunch))
-        for _ in track(rows, "Reading the photographs", total=run.listing.rows, done=run.done):
+        for _ in track(rows, "Reading the photographs", total=run.index.rows, done=run.done):
             pass
     except ValueError as error:
         raise typer.BadParameter(str(error)) from None
     print_note(
-        f"asked about {run.listing.rows:,} photos, {run.listing.rows - run.failed:,} got a finding; "
+        f"asked about {run.index.rows:,} photos, {run.index.rows - run.failed:,} got a finding; "
         f"the table is in {out}"
     )
     raise typer.Exit(1 if run.failed else 0)

@@ -275,6 +275,7 @@ def test_the_wheel_decodes_heic_among_a_users_own_files(
     assert json.loads(done.stdout)["outcome"]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("settings", [None, {"editable_mode": "strict"}])
 def test_both_editable_modes_follow_the_checkout(
     settings: dict[str, str] | None, checkout: Path, user: Path, tmp_path: Path

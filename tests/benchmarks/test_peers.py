@@ -88,6 +88,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     assert set(lead["balanced_accuracy"]) >= {"value", "low", "high", "n"}
 
 
+@pytest.mark.slow
 def test_what_a_command_took_is_measured(tmp_path: Path) -> None:
     import sys
 

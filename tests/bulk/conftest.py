@@ -1,15 +1,11 @@
 """A folder of drawn photos, some of them not to be read, with a manifest and what must come of it."""
 
-import contextlib
 import io
-import shutil
 import tarfile
 from pathlib import Path
 from typing import Any
 
 import pytest
-from calcinosis.common.errors import CheckpointError
-from calcinosis.model.export import write_graph
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 
@@ -25,13 +21,9 @@ BAD = {
 
 
 @pytest.fixture(scope="session")
-def checkpoint(tiny_checkpoint: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The tiny checkpoint with its graph, where that can be drawn: workers begin sooner without PyTorch."""
-    folder = tmp_path_factory.mktemp("graph") / "tiny"
-    shutil.copytree(tiny_checkpoint, folder)
-    with contextlib.suppress(CheckpointError):
-        write_graph(folder)
-    return folder
+def checkpoint(tiny_checkpoint_with_graph: Path) -> Path:
+    """Workers begin sooner without PyTorch."""
+    return tiny_checkpoint_with_graph
 
 
 @pytest.fixture(scope="session")

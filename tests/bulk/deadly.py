@@ -3,11 +3,11 @@
 import os
 import signal
 
-from calcinosis.bulk import worker_pool as crew
+from calcinosis.bulk import worker_pool
 from calcinosis.bulk.reading import Record
 
 NAME = "deadly.png"
-_read = crew._read
+_read = worker_pool._read
 
 
 def read(first: int, files: list[str]) -> list[Record]:

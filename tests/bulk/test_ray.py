@@ -13,6 +13,7 @@ if not Path("/proc").is_dir():
     pytest.skip("finds the worker that it kills in /proc", allow_module_level=True)
 ray: Any = pytest.importorskip("ray", reason="Ray is not installed: it comes with the extra scale")
 
+from calcinosis.bulk.on_ray import read_on_ray  # noqa: E402
 from calcinosis.bulk.reading import Job  # noqa: E402 - not where Ray is missing
 from calcinosis.bulk.run import open_run  # noqa: E402
 
@@ -43,10 +44,10 @@ def test_the_same_rows_though_a_worker_is_killed(
 ) -> None:
     out = tmp_path / "table.parquet"
     run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=4)
-    with contextlib.closing(run.read(workers=2, engine="ray")) as steps:
+    with contextlib.closing(read_on_ray(run, workers=2)) as steps:
         rows = next(steps)
         kill_a_worker()
-        assert rows + sum(steps) == run.listing.rows
+        assert rows + sum(steps) == run.index.rows
     assert run.failed == len(BAD)
     check(table(out), expected)
 

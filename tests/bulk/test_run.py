@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calcinosis.bulk import worker_pool as crew
+from calcinosis.bulk import worker_pool
 from calcinosis.bulk.reading import Job
 from calcinosis.bulk.run import open_run
 from calcinosis.bulk.table import FINISHED
@@ -50,7 +50,7 @@ def check(found: Said, expected: Said) -> None:
 def read(photos: Path, checkpoint: Path, out: Path, workers: int = 2) -> int:
     """Read all that is left, in parts of eight rows; says how many rows got no finding."""
     run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
-    assert sum(run.read(workers=workers)) == run.listing.rows - run.done
+    assert sum(run.read(workers=workers)) == run.index.rows - run.done
     return run.failed
 
 
@@ -133,22 +133,22 @@ def test_a_killed_worker_loses_nothing(
     out = tmp_path / "table.parquet"
     run = open_run(photos / "manifest.csv", Job(photos, checkpoint), out, rows_a_part=8)
     out.mkdir()
-    with WorkerPool(run.job, workers=2) as hired:
-        steps = run.read_with(hired)
+    with WorkerPool(run.job, workers=2) as pool:
+        steps = run.read_with(pool)
         next(steps)
-        for process in list(hired._pool._processes.values()):
+        for process in list(pool._pool._processes.values()):
             os.kill(process.pid, signal.SIGKILL)
-        assert sum(steps) == run.listing.rows - 8
+        assert sum(steps) == run.index.rows - 8
     check(table(out), expected)
 
 
 def test_a_photo_that_ends_its_worker_is_named_and_the_others_are_read(
     photos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(crew, "_read", deadly.read)
+    monkeypatch.setattr(worker_pool, "_read", deadly.read)
     files = ["photo-1.png", deadly.NAME, "photo-2.png"]
-    with WorkerPool(Job(photos, checkpoint), workers=1) as hired:
-        (records,) = hired.read([(7, files)])
+    with WorkerPool(Job(photos, checkpoint), workers=1) as pool:
+        (records,) = pool.read([(7, files)])
     assert [record["row"] for record in records] == [7, 8, 9]
     assert [record.get("error_code") for record in records] == [None, "crashed", None]
 
@@ -161,8 +161,8 @@ def test_only_a_few_tasks_are_held(photos: Path, checkpoint: Path) -> None:
         for drawn in range(1, 101):
             yield drawn, ["text.jpg"]
 
-    with WorkerPool(Job(photos, checkpoint), workers=1) as hired:
-        for collected, _ in enumerate(hired.read(tasks()), start=1):
+    with WorkerPool(Job(photos, checkpoint), workers=1) as pool:
+        for collected, _ in enumerate(pool.read(tasks()), start=1):
             assert drawn - collected < 5
     assert drawn == 100
 

@@ -103,6 +103,7 @@ def test_a_place_that_cannot_be_written(folder: Path, tmp_path: Path) -> None:
         export_onnx(folder, folder / "sub")
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(PHOTOS is None, reason="CALCINOSIS_PHOTOS names no folder of photographs")
 def test_parity_on_200_photographs() -> None:
     root = Path(PHOTOS or "")

@@ -25,6 +25,8 @@ from playwright.sync_api import Page, Route
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Page]
 DESKTOP: Final = {"width": 1200, "height": 900}
 PHONE: Final = {"width": 360, "height": 740}

@@ -1,8 +1,11 @@
 """Damaged files end in findings or typed errors; benchmarks/fuzz_photos.py sends many more."""
 
+import pytest
 from calcinosis.benchmarks.fuzz_photos import fuzz
 from calcinosis.model.predictor import Predictor
 from calcinosis.page.server import Answers
+
+pytestmark = pytest.mark.slow
 
 
 def test_damaged_files_end_in_findings_or_typed_errors(reader: Predictor) -> None:

@@ -22,6 +22,8 @@ from calcinosis.model.predictor import Predictor
 
 from tests.drawings import draw, encode
 
+pytestmark = pytest.mark.slow
+
 PATIENCE: Final = 60  # seconds
 A_HEIC: Final = b"\0\0\0\x18ftypheic" + bytes(50)
 

@@ -1,9 +1,13 @@
 """A recipe small enough for a test, for drawn photos."""
 
+from pathlib import Path
 from typing import Any
 
+from calcinosis.common.options import RunOptions
+from calcinosis.data.manifest import Row
 from calcinosis.data.synthetic import draw_set as draw_set
 from calcinosis.training.recipe import Recipe
+from calcinosis.training.train import train
 
 from tests.drawings import TINY_BACKBONE
 
@@ -25,3 +29,11 @@ def tiny_recipe(**changes: Any) -> Recipe:
         "learning_rate": 1e-3,
     }
     return Recipe.model_validate(settings | changes)
+
+
+def train_quietly(
+    rows: list[Row], root: Path, recipe: Recipe, out: Path, *, resume: bool = False
+) -> None:
+    """Train in a folder, with what is computed once beside the photos."""
+    options = RunOptions(out=out, cache=root / "cache", resume=resume, command="calcinosis train")
+    train(rows, root, recipe, options)

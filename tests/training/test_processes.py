@@ -39,6 +39,7 @@ def last_states(runs: tuple[Path, Path]) -> tuple[Tensors, Tensors]:
     return one, two
 
 
+@pytest.mark.slow
 def test_the_gradients_are_those_of_the_whole_batch(runs: tuple[Path, Path]) -> None:
     """Adam keeps their running mean; it agrees to a thousandth of its length, float32's rounding."""
     one, two = last_states(runs)
@@ -49,6 +50,7 @@ def test_the_gradients_are_those_of_the_whole_batch(runs: tuple[Path, Path]) -> 
         assert float((one[name] - two[name]).norm()) <= 1e-3 * length, name
 
 
+@pytest.mark.slow
 def test_the_weights_and_the_batch_statistics_are_the_same(runs: tuple[Path, Path]) -> None:
     """Tolerance: two steps of the learning rate, 0.001. Adam takes a whole step along a gradient that is
     0 but for rounding, as that of a bias in front of a normalisation, which changes no answer.
@@ -58,6 +60,7 @@ def test_the_weights_and_the_batch_statistics_are_the_same(runs: tuple[Path, Pat
         torch.testing.assert_close(two[name], one[name], rtol=0, atol=2e-3, msg=name)
 
 
+@pytest.mark.slow
 def test_the_answers_are_the_same(runs: tuple[Path, Path]) -> None:
     """Tolerance: two hundredths of a logit, for what Adam makes of rounding."""
     for fold in ("fold-0", "fold-1"):

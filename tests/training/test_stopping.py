@@ -23,6 +23,8 @@ from safetensors.torch import load_file
 from tests.training.commands import draw_task, run, start
 from tests.training.drawn_sets import draw_set, tiny_recipe
 
+pytestmark = pytest.mark.slow
+
 PATIENCE = 120.0  # seconds, for a machine with much else to do
 
 

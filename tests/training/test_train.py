@@ -20,26 +20,11 @@ from calcinosis.training.evaluate.predictions import read_predictions
 from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.recipe import Recipe
-from calcinosis.training.train import train
 from safetensors.torch import load_file
 
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, tiny_recipe
-
-
-def run(rows: list[Row], root: Path, recipe: Recipe, out: Path, *, resume: bool = False) -> None:
-    options = RunOptions(out=out, cache=root / "cache", resume=resume, command="calcinosis train")
-    train(rows, root, recipe, options)
-
-
-@pytest.fixture(scope="module")
-def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row], Path]:
-    """A photo folder, its rows, and the run that was trained on them."""
-    root = tmp_path_factory.mktemp("photos")
-    rows = draw_set(root)
-    out = tmp_path_factory.mktemp("run")
-    run(rows, root, tiny_recipe(), out)
-    return root, rows, out
+from tests.training.drawn_sets import train_quietly as run
 
 
 def test_held_out_photos_are_told_apart(trained: tuple[Path, list[Row], Path]) -> None:
