@@ -33,6 +33,7 @@ from calcinosis.model.engine import INPUT
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
+from calcinosis.model.preprocessing import Preprocessing
 from PIL import Image
 
 import calcinosis
@@ -219,7 +220,7 @@ def ask_by_stages(
     stages = {
         "decode": (predictor, "open_photo"),
         "quality": (predictor, "find_quality_issue"),
-        "input and network": (reader, "_ask"),
+        "input": (Preprocessing, "array"),
         "network": (reader.backend, "forward_with_cam"),
         "decision": (predictor, "decide"),
         "heat map": (reader, "_heat_map"),

@@ -17,7 +17,7 @@ _DATA: Final = frozenset(
     }
 )
 _EXPORT: Final = frozenset({"onnx", "onnxscript", "timm", "torch", "torchvision"})
-_TRAIN: Final = _DATA | _EXPORT | {"accelerate", "matplotlib"}
+_TRAIN: Final = _DATA | _EXPORT | {"accelerate", "huggingface_hub", "matplotlib"}
 
 MODULES: Final = {
     "demo": frozenset({"gradio", "starlette"}),

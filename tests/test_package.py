@@ -36,6 +36,7 @@ HEAVY: Final = (
     "ray",
 )
 MODULE_OF: Final = {
+    "huggingface-hub": "huggingface_hub",
     "opencv-python-headless": "cv2",
     "pillow-heif": "pillow_heif",
     "scikit-image": "skimage",
