@@ -96,7 +96,7 @@ class Finding:
         checkpoint: the name of the checkpoint that was asked.
         coverage: what the set promises, of each label; empty for a retake.
         frequency: the counts behind `frequency_text`; None where there are none.
-        heat_maps: one a photo, None where the network was not asked about it.
+        heat_maps: one per photo, None where the network was not asked about it.
         problem: the code of what is wrong with the photo, where the outcome is `retake`.
     """
 
@@ -217,7 +217,7 @@ def decide(
         coverage: what the set promises, of each label.
         checkpoint: its name.
         frequencies: how often it was right before.
-        heat_maps: one a photo.
+        heat_maps: one per photo.
         left_out: which photos of several, counted from 1, are not in it, and why.
         language: of the words.
     """

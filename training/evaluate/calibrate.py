@@ -18,7 +18,7 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 _SHRINKAGE: Final = 0.01
-"""Weight of the squared log temperatures and biases: a dozen photos a label must not make certainty."""
+"""Weight of the squared log temperatures and biases: a dozen photos per label must not make certainty."""
 
 
 def _most_likely(
@@ -141,7 +141,8 @@ def check_coverage(
             raise TrainingError(
                 "too_few_patients",
                 f"coverage.{label} = {share:g} takes {needed} calibration patients of the label in every fold, "
-                f"and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most",
+                f"and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most: ask for that in the "
+                "recipe, or add photographs of more patients",
             )
 
 
