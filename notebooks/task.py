@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.pyplot as plt
-from calcinosis.data.manifest import Row, read_manifest, resolve
-from calcinosis.data.splits import assign_folds
+from calcinosis.data.manifest import Row
 from calcinosis.data.synthetic import draw_flawed_set
-from calcinosis.model.photo import open_photo
 from calcinosis.training.recipe import Recipe, load_recipe
+
+import calcinosis as cc
 
 HERE: Final = Path(__file__).parent
 
@@ -21,14 +21,12 @@ class Task:
     """Photographs, a recipe to learn them with, and a folder for what comes of it.
 
     Attributes:
-        rows: of the manifest.
-        root: the folder that their files lie below.
+        photos: the rows of a manifest with the folder that their files lie below.
         recipe: how to train on them.
         work: where results go.
     """
 
-    rows: list[Row]
-    root: Path
+    photos: cc.Photos
     recipe: Recipe
     work: Path
 
@@ -43,22 +41,23 @@ def find_task() -> Task:
     manifest = os.environ.get("CALCINOSIS_MANIFEST")
     if manifest is None:
         recipe = load_recipe(HERE / "drawn.toml")
-        root = work / "drawn"
-        rows = assign_folds(draw_flawed_set(root, recipe.labels), folds=3)
-        return Task(rows, root, recipe, work)
+        rows = draw_flawed_set(work / "drawn", recipe.labels)
+        return Task(cc.Photos(tuple(rows), work / "drawn", recipe.labels), recipe, work)
     default = HERE.parent / "training" / "configs" / "lite2.toml"
     recipe = load_recipe(Path(os.environ.get("CALCINOSIS_RECIPE", default)))
-    root = Path(os.environ.get("CALCINOSIS_ROOT", Path(manifest).parent))
-    return Task(read_manifest(Path(manifest), labels=recipe.labels), root, recipe, work)
+    root = os.environ.get("CALCINOSIS_ROOT", Path(manifest).parent)
+    return Task(cc.Photos.read(manifest, root=root, labels=recipe.labels), recipe, work)
 
 
-def gallery(rows: Sequence[Row], root: Path, captions: Sequence[str], columns: int = 4) -> None:
-    """Show the photographs of some rows side by side, each with its caption."""
+def gallery(
+    photos: cc.Photos, rows: Sequence[Row], captions: Sequence[str], columns: int = 4
+) -> None:
+    """Show some of the photographs side by side, each with its caption."""
     lines = -(-len(rows) // columns)
     if rows:
         plt.figure(figsize=(2.6 * columns, 2.7 * lines), layout="constrained")
     for number, (row, caption) in enumerate(zip(rows, captions, strict=True), start=1):
         axes = plt.subplot(lines, columns, number)
-        axes.imshow(open_photo(resolve(root, row)))
+        axes.imshow(photos.open(row))
         axes.set_title(caption, fontsize=9)
         axes.axis("off")
