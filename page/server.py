@@ -76,8 +76,8 @@ class Answers:
         """The finding for one photo, as `calcinosis predict --json` prints it, without `file`.
 
         `photo` is the file's bytes as base64 (JPEG, PNG or WebP). The answer is an object with
-        `outcome`, `probabilities`, `prediction_set`, `reasons`, `advice` and `checkpoint`, or with
-        `error`: its `code` and `message`.
+        `outcome`, `probabilities`, `prediction_set`, `reasons`, `advice`, `checkpoint`, `coverage`,
+        `frequency` and `version`, or with `error`: its `code` and `message`.
         """
         language = incoming.language_of(language)
         try:
