@@ -29,7 +29,7 @@ def photograph(address: str, browser: str) -> Image.Image:
         chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
         page = chromium.new_page(viewport=_VIEW, locale="en-GB")  # type: ignore[arg-type]
         page.goto(address)
-        page.wait_for_selector("[data-do=look]")
+        page.wait_for_selector("#cc-file", state="attached")
         drawing = io.BytesIO()
         draw("milium", 1, (640, 640)).filter(ImageFilter.GaussianBlur(2)).save(drawing, "PNG")
         file = {"name": "drawing.png", "mimeType": "image/png", "buffer": drawing.getvalue()}
