@@ -19,6 +19,8 @@ _COLUMNS: Final = {
     "kind": "target, lookalike (easily mistaken for one of the three) or distant.",
     "body_site": "Where on the body: acral_hand, acral_foot, ear, elbow_knee, face, trunk or other; empty where "
     "nobody has looked.",
+    "body_site_basis": "How the site is known: eye (somebody looked), name (the condition's name says it) or usual "
+    "(the condition sits there as a rule).",
     "skin_tone": "With its scale, such as fitzpatrick:4; empty where unknown.",
     "licence": "Of the photograph, where its holder states one.",
     "url": "Where the photograph was published.",
@@ -58,17 +60,17 @@ def describe(pool: Path = POOL) -> dict[str, Any]:
         description="Names, labels, groups and folds of clinical photographs of calcinosis cutis, gouty "
         "tophi, milia and other skin conditions, after an audit for copies and for pictures that show no "
         "skin. The photographs themselves are not part of it: their holders' terms apply.",
-        version="1.0.0",
-        date_published=datetime(2026, 11, 23),
+        version="2.0.0",
+        date_published=datetime(2026, 11, 26),
         license=["https://www.apache.org/licenses/LICENSE-2.0"],
-        cite_as="calcinosis: curated list of clinical photographs, version 1.0.0 (2026).",
+        cite_as="calcinosis: curated list of clinical photographs, version 2.0.0 (2026).",
         creators=[mlc.Organization(name="The calcinosis authors")],
         keywords=["dermatology", "calcinosis cutis", "milia", "gouty tophi"],
         data_collection="Photographs that dermatological web sites publish; labels are the sources' "
         "own and not confirmed by a pathologist.",
         data_biases=[
-            "Sources and labels are confounded, and one source bears a logo. Skin tones and "
-            "ages are not recorded; in a random 200 most skin looks light."
+            "Sources and labels are confounded, and two sources bear marks. Skin types are known of one "
+            "source alone, and ages of none; in a random 200 of the others most skin looks light."
         ],
         personal_sensitive_information=[
             "None in this list. The photographs show patients, some of whom can be recognised."

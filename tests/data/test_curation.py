@@ -1,6 +1,7 @@
 """What a source's name becomes, and which labels their link contradicts."""
 
 import csv
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -206,7 +207,8 @@ def test_the_real_table_flags_what_is_known_to_be_wrong(photos: Path) -> None:
 
 
 def test_the_pool_s_own_kinds_follow_from_the_table(photos: Path) -> None:
-    """The pool was labelled by hand; one calcinosis photo comes from a folder of another name."""
+    """The pool was labelled by hand: one calcinosis photo comes from a folder of another name, and three of the
+    atlas's conditions were found to be look-alikes that are distant elsewhere."""
     with POOL.open(encoding="utf-8", newline="") as stream:
         listed = {row["file"] for row in csv.DictReader(stream)}
     with (photos / "photos.csv").open(encoding="utf-8", newline="") as stream:
@@ -218,7 +220,12 @@ def test_the_pool_s_own_kinds_follow_from_the_table(photos: Path) -> None:
         != (TABLE.decide(row["source_label"]).label, TABLE.decide(row["source_label"]).kind)
     ]
     assert {row["label"] for row in rows} <= set(LABELS)
-    assert differing == ["Systemic sclerosis"]
+    assert Counter(differing) == {
+        "Systemic sclerosis": 1,
+        "naevus comedonicus": 8,
+        "scleroderma": 27,
+        "tuberous sclerosis": 29,
+    }
 
 
 @pytest.mark.parametrize(

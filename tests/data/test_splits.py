@@ -206,11 +206,11 @@ def test_joined_groups_follow_every_chain_of_pairs(pairs, rng):
     assert join_groups(rows, rng.sample(named, len(named))) == joined
 
 
-def test_the_pool_splits_with_three_calcinosis_groups_a_fold():
+def test_the_pool_splits_with_three_or_four_calcinosis_groups_a_fold():
     rows = [replace(row, fold=None) for row in read_manifest(POOL, labels=LABELS)]
     split = assign_folds(rows[::-1])
     for fold in range(5):
         groups = {
             row.group for row in split if row.fold == fold and row.label == "calcinosis_cutis"
         }
-        assert len(groups) == 3
+        assert len(groups) in (3, 4)
