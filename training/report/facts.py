@@ -37,6 +37,7 @@ class Facts(_Part):
     consent: str = ""
     maintenance: str = ""
     intended_use: str = ""
+    choice: str = ""
     publications: str = ""
     data: DataFacts = DataFacts()
     licences: dict[str, str] = {}
