@@ -18,6 +18,7 @@ from calcinosis.data.manifest import KINDS
 from rapidfuzz.distance import OSA
 
 TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
+SAME_DISEASE_FILE = TAXONOMY_FILE.parent / "curated" / "same_disease.toml"
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 
 # Spellings that differ between the two sides of the Atlantic, applied to whole texts.
@@ -70,6 +71,22 @@ def _singular(word: str) -> str:
     if len(word) > 3 and word.endswith("s") and not word.endswith(_KEEPS_ITS_S):
         return word[:-1]
     return word
+
+
+def disease_key(name: str) -> str:
+    """What the names of one disease have in common, whatever the source and its spelling.
+
+    >>> disease_key("Congenital nevus") == disease_key("Melanocytic naevi")
+    True
+    """
+    known = _same_disease().get(" ".join(words(name)), name)
+    return " ".join(sorted(words(known)))
+
+
+@cache
+def _same_disease() -> dict[str, str]:
+    table = tomllib.loads(SAME_DISEASE_FILE.read_text(encoding="utf-8"))
+    return {" ".join(words(name)): other for name, other in table.items()}
 
 
 def _respell(text: str) -> str:

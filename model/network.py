@@ -104,7 +104,7 @@ class Network(nn.Module):
         self.pretrained_branch = copy.deepcopy(self.trainable) if two_branch else None
         self.multi_scale = multi_scale
         self.flip_tta = flip_tta
-        self.pretrained_width = backbone.channels
+        self.channels = self.pretrained_width = backbone.channels
         if multi_scale:
             self.pretrained_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
         self.head = nn.Linear(self.pretrained_width + two_branch * backbone.channels, label_count)

@@ -28,23 +28,28 @@ class Recipe(BaseModel):
             the linear head on both, the pretrained branch and the fine-tuned one.
         frozen_stages: how many stages of the backbone stay as they were. Their feature maps are computed
             once for each view and kept, so that an epoch is short.
+        frozen_blocks: how many blocks of the next stage stay as they were, too.
         head: `logistic` regression or `lda`, linear discriminant analysis.
         C: of the logistic regression (scikit-learn's, on standardised features).
         shrinkage: of the covariance of the discriminant.
         multi_scale: the head reads every stage from the last frozen one on, each by its mean and by GeM
             pooling, and not the mean of the last stage alone.
         flip_tta: the head reads, and the checkpoint too, the mean over a photo and its mirror image.
-        watermark_augmentation: the head learns each photo a second time, with the mark of its source
-            inpainted or, where it bears none, with one pasted onto it, so that no mark tells of a label.
-        views: augmented views kept of each photo for fine-tuning, by `kind`.
+        avoid_marks: no view that is trained on shows the mark of its source, so that none tells of a label:
+            the stages learn from the largest square without one, and the head from it and the centre crop.
+        augmented_views: views kept of each photo for fine-tuning.
         augmentation: how far an augmented view strays from the centre crop.
-        unaugmented_share: share of the samples that are the centre crop instead of an augmented view.
+        unaugmented_share: share of the samples that are no augmented view, but that square or crop.
         epochs, batch_size, learning_rate, weight_decay: of AdamW, with a cosine schedule after a short
             linear warm-up. `head_learning_rate` is that of the layer that names the source labels.
         samples_per_epoch: photos drawn in an epoch.
         label_balance: from 0, where every photo of a source is drawn alike, to 1, where every source label
-            of it is.
+            is.
         label_smoothing: of the source labels.
+        mixup: parameter of the Beta distribution that mixes pairs of photos (Zhang et al. 2018,
+            arXiv:1710.09412; Verma et al. 2019, arXiv:1806.05236 for mixing inside the network); 0 for none.
+        erased: share of the samples of which a rectangle is erased (Zhong et al. 2020, arXiv:1708.04896).
+        dropout: of the features that name the source labels.
         freeze_batch_norm: keep the pretrained batch statistics while fine-tuning.
         ema_decay: decay of the running average of the weights, a step.
         coverage: of the prediction sets: a number, or a table per label, where labels that it does not name
@@ -62,15 +67,16 @@ class Recipe(BaseModel):
     input_size: int | None = Field(default=None, ge=16, le=2048)
     method: Literal["probe", "finetune"] = "finetune"
     frozen_stages: int = Field(default=0, ge=0)
+    frozen_blocks: int = Field(default=0, ge=0)
     head: Literal["logistic", "lda"] = "logistic"
     C: float = Field(default=3e-4, gt=0)
     shrinkage: float = Field(default=0.3, gt=0, le=1)
     multi_scale: bool = False
     flip_tta: bool = False
-    watermark_augmentation: bool = False
-    views: dict[str, int] = {"target": 16, "lookalike": 3, "distant": 1}
+    avoid_marks: bool = False
+    augmented_views: int = Field(default=1, ge=0)
     augmentation: Augmentation = Augmentation()
-    unaugmented_share: float = Field(default=0.0, ge=0, le=1)
+    unaugmented_share: float = Field(default=0.5, ge=0, le=1)
     epochs: int = Field(default=10, ge=1)
     batch_size: int = Field(default=32, ge=2)
     samples_per_epoch: int = Field(default=2400, ge=1)
@@ -79,6 +85,9 @@ class Recipe(BaseModel):
     weight_decay: float = Field(default=0.02, ge=0)
     label_balance: float = Field(default=0.5, ge=0, le=1)
     label_smoothing: float = Field(default=0.1, ge=0, lt=1)
+    mixup: float = Field(default=0.0, ge=0)
+    erased: float = Field(default=0.0, ge=0, le=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1)
     freeze_batch_norm: bool = True
     ema_decay: float = Field(default=0.99, ge=0, lt=1)
     coverage: float | dict[str, float] = COVERAGE

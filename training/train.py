@@ -19,8 +19,9 @@ from calcinosis.model.labels import joined
 from calcinosis.training.crossval import check_rows, run_cross_validation
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
 from calcinosis.training.evaluate.frequencies import count_frequencies
+from calcinosis.training.evaluate.out_of_fold import oof_cosines
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.fitted import build_network, fit
+from calcinosis.training.fit.fitted import fit
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import FILE, read_facts
@@ -60,7 +61,7 @@ def train(
 
         log.info("the checkpoint: training on every photograph")
         fitted = fit(data, np.arange(len(data.rows)), options.work / "final")
-        network = build_network(fitted, data)
+        network = fitted.build_network()
         calibrator = fit_calibrator(
             validated.logits,
             data.labels,
@@ -75,7 +76,6 @@ def train(
             labels=recipe.labels,
             backbone=recipe.backbone,
             frozen_stages=recipe.frozen_stages,
-            two_branch=network.pretrained_branch is not None,
             multi_scale=network.multi_scale,
             flip_tta=network.flip_tta,
             preprocessing=data.preprocessing,
@@ -83,7 +83,9 @@ def train(
             conformal=calibrator.conformal,
             frequencies=count_frequencies(validated.predictions, recipe.normalised_prior),
             ood=fit_ood_detector(
-                data.features[:, : data.backbone.channels], data.folds, IN_DISTRIBUTION
+                fitted.features[:, : network.channels],
+                oof_cosines(data, options.work),
+                IN_DISTRIBUTION,
             ),
             prior=recipe.normalised_prior,
             licence=weights_licence(source_terms(provenance, facts)),

@@ -10,7 +10,7 @@ from calcinosis.model.config import CONFIG
 from calcinosis.model.labels import LABELS
 from calcinosis.model.ood import OODDetector
 from calcinosis.model.predictor import Predictor
-from calcinosis.training.evaluate.calibrate import fit_ood_detector
+from calcinosis.training.evaluate.calibrate import centre_of, fit_ood_detector
 from pydantic import ValidationError
 
 from tests.drawings import write_tiny_checkpoint
@@ -28,8 +28,8 @@ def test_the_cosine_is_that_of_the_textbook() -> None:
 def test_the_bound_leaves_out_the_share_asked_for_of_held_out_photos() -> None:
     random = np.random.default_rng(1)
     embeddings = 3 + random.normal(size=(1000, 8))
-    folds = np.arange(1000) % 5
-    fitted = fit_ood_detector(embeddings, folds, 0.99)
+    other_half = OODDetector(centre=centre_of(embeddings[::2]), threshold=0.0)
+    fitted = fit_ood_detector(embeddings, other_half.cosines(embeddings), 0.99)
     assert (~fitted.in_distribution(embeddings)).mean() == pytest.approx(0.01, abs=0.003)
     assert not fitted.in_distribution(-embeddings).any()
     assert np.array(fitted.centre) == pytest.approx(embeddings.mean(axis=0), rel=1e-3)
@@ -51,7 +51,7 @@ def with_familiarity(folder: Path, sign: float) -> Path:
         .embedding[0]
     )
     config = json.loads((folder / CONFIG).read_text())
-    config["ood"] = {"centre": (sign * embedding).tolist(), "least": 0.5}
+    config["ood"] = {"centre": (sign * embedding).tolist(), "threshold": 0.5}
     (folder / CONFIG).write_text(json.dumps(config))
     return folder
 

@@ -177,21 +177,20 @@ def fit_calibrator(
 
 
 def fit_ood_detector(
-    embeddings: NDArray[np.floating], folds: Integers, share: float
+    embeddings: NDArray[np.floating], cosines: Floats, share: float
 ) -> OODDetector:
-    """The centre of embeddings (n, channels), and the cosine that a share of held-out photos reaches.
+    """The centre of embeddings (n, channels), and the cosine that a share of photos reaches.
 
-    Each photo (n,) of a fold is compared with the mean of the other folds.
+    Args:
+        embeddings: of the network that is asked, of all photos.
+        cosines: (n,) of each photo with the centre of the photos of the other folds.
+        share: of the photos that are to pass.
     """
-    cosines = np.zeros(len(folds))
-    for fold in np.unique(folds):
-        own = folds == fold
-        others = OODDetector(centre=_centre(embeddings[~own]), threshold=0.0)
-        cosines[own] = others.cosines(embeddings[own])
-    least = float(np.quantile(cosines, 1 - share))
-    return OODDetector(centre=_centre(embeddings), threshold=round(least, 4))
+    threshold = float(np.quantile(cosines, 1 - share))
+    return OODDetector(centre=centre_of(embeddings), threshold=round(threshold, 4))
 
 
-def _centre(embeddings: NDArray[np.floating]) -> tuple[float, ...]:
+def centre_of(embeddings: NDArray[np.floating]) -> tuple[float, ...]:
+    """The mean of embeddings (n, channels), to four digits."""
     mean = embeddings.mean(axis=0, dtype=np.float64)
     return tuple(float(f"{value:.4g}") for value in mean)

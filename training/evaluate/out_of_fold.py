@@ -9,7 +9,8 @@ import numpy as np
 from calcinosis.common.cache import cached_arrays
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import joined
-from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
+from calcinosis.model.ood import OODDetector
+from calcinosis.training.evaluate.calibrate import Calibrator, centre_of, fit_calibrator
 from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.features import Integers
 from calcinosis.training.fit.fitted import fit
@@ -49,6 +50,18 @@ def oof_logits(data: PreparedData, work: Path, trained_on: Mask | None = None) -
     if not np.isfinite(logits).all():
         raise TrainingError("diverged", "a held-out photo has no finite logits", name=str(work))
     return logits
+
+
+def oof_cosines(data: PreparedData, work: Path) -> Floats:
+    """How like each photo (rows,) is to the centre of those of the other folds, to their network."""
+    cosines = np.zeros(len(data.rows))
+    for fold in np.unique(data.folds):
+        train, held_out = data.folds != fold, data.folds == fold
+        fitted = fit(data, np.flatnonzero(train), work / f"fold-{fold}")
+        embeddings = fitted.features[:, : data.network.channels]
+        centre = OODDetector(centre=centre_of(embeddings[train]), threshold=0.0)
+        cosines[held_out] = centre.cosines(embeddings[held_out])
+    return cosines
 
 
 def kept_logits(

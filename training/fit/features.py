@@ -27,12 +27,14 @@ from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit.augment import Augmentation, augmented_view, view_generator
 from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.marks import Box, largest_square_without
 from numpy.typing import NDArray
+from PIL import Image
 from torch.utils.data import Subset
 
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
 _FEATURE_BATCH: Final = 64
-_VERSION: Final = 2
+_VERSION: Final = 3
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 Features = NDArray[np.float32]
@@ -73,20 +75,38 @@ class CentreCrop:
 
 
 @dataclass(frozen=True)
+class SquareWithoutMark:
+    """A transform: the largest square of photo `i` without a mark, at `marks[i]`, as the network's input."""
+
+    preprocessing: Preprocessing
+    marks: tuple[tuple[Box, ...], ...]
+
+    def __call__(self, source: Path | bytes, i: int) -> torch.Tensor:
+        photo = open_photo(source)
+        box = largest_square_without(self.marks[i], photo.size)
+        size = (self.preprocessing.size,) * 2
+        return self.preprocessing.normalise(photo.resize(size, Image.Resampling.BICUBIC, box=box))
+
+
+@dataclass(frozen=True)
 class AugmentedView:
-    """A transform: a view that depends on nothing but the photo's name, the view's number and the seed."""
+    """A transform: view `views[i]` of a photo with marks at `marks[i]`.
+
+    It depends on nothing but the photo, its name, the view's number and the seed.
+    """
 
     preprocessing: Preprocessing
     augmentation: Augmentation
     seed: int
     views: tuple[tuple[str, int], ...]
+    marks: tuple[tuple[Box, ...], ...]
 
     def __call__(self, source: Path | bytes, i: int) -> torch.Tensor:
         generator = view_generator(self.seed, *self.views[i])
         photo = open_photo(source)
         size = self.preprocessing.size
         return self.preprocessing.normalise(
-            augmented_view(photo, size, self.augmentation, generator)
+            augmented_view(photo, size, self.marks[i], self.augmentation, generator)
         )
 
 
@@ -106,25 +126,48 @@ def centre_crop_maps(
     return cached_feature_maps(photos, np.arange(len(rows)), key, network, cache, device, what)
 
 
+def maps_without_marks(
+    rows: Sequence[Row],
+    root: Path,
+    marks: Sequence[tuple[Box, ...]],
+    network: Network,
+    preprocessing: Preprocessing,
+    cache: Path,
+    device: Device,
+) -> FeatureMaps:
+    """What the frozen stages make of the largest square without a mark, of the photos that bear one."""
+    numbers = np.flatnonzero([bool(boxes) for boxes in marks])
+    files = [row.file for row, boxes in zip(rows, marks, strict=True) if boxes]
+    boxes = tuple(boxes for boxes in marks if boxes)
+    photos = PhotoDataset(files, root, SquareWithoutMark(preprocessing, boxes))
+    key = {
+        "preprocessing": preprocessing.model_dump(mode="json"),
+        "without": list(zip(files, boxes, strict=True)),
+    }
+    what = "Reading squares without marks"
+    return cached_feature_maps(photos, numbers, key, network, cache, device, what)
+
+
 def augmented_maps(
     rows: Sequence[Row],
     root: Path,
-    counts: Sequence[int],
+    count: int,
     network: Network,
     transform: AugmentedView,
     cache: Path,
     device: Device,
 ) -> FeatureMaps:
-    """What the network's frozen stages make of as many views of each row as its count says."""
+    """What the frozen stages make of `count` augmented views of each row, which `transform` gives."""
     files = [file for file, _ in transform.views]
     key = {
         "preprocessing": transform.preprocessing.model_dump(mode="json"),
         "augmentation": transform.augmentation.model_dump(mode="json"),
         "seed": transform.seed,
         "views": transform.views,
+        "marks": transform.marks,
     }
     photos = PhotoDataset(files, root, transform)
-    owners = np.repeat(np.arange(len(rows)), counts)
+    owners = np.repeat(np.arange(len(rows)), count)
     what = "Reading augmented views"
     return cached_feature_maps(photos, owners, key, network, cache, device, what)
 

@@ -16,20 +16,26 @@ import numpy as np
 import torch
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.progress import track
+from calcinosis.data.curation import disease_key
 from calcinosis.data.manifest import Row
+from calcinosis.model.labels import OTHER
 from calcinosis.model.network import Network
-from calcinosis.training.fit.checkpointing import State
+from calcinosis.training.fit.checkpointing import State, write_tensors
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.features import FeatureMaps, Integers
 from calcinosis.training.fit.layers import learning_layers
 from calcinosis.training.fit.log import Epoch, EpochLog
 from calcinosis.training.recipe import Recipe
 from numpy.typing import NDArray
+from safetensors.torch import load_file
 from torch import nn
+from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 _WARM_UP: Final = 0.05  # share of the steps
-_MAX_GRADIENT_NORM: Final = 1.0
+_MAX_GRADIENT_NORM: Final = 2.0
+_SINGLE_LABEL_SOURCES: Final = 0.06
+_ERASED: Final = (2, 5)  # ninths of the map's side, from and below
 
 
 @dataclass(frozen=True)
@@ -51,22 +57,35 @@ class Targets:
 def make_targets(rows: Sequence[Row], label_balance: float) -> Targets:
     """The targets of the rows that may be learnt from.
 
+    Sources of several labels are drawn alike. A source with a single one has nothing to tell apart, and
+    all of those together get a share of `_SINGLE_LABEL_SOURCES` beside each of the others.
+
     Args:
-        label_balance: b; a photo weighs (n · m)^-b, of n photos of its source and m of its source label
-            there: 0 draws every photo alike, 1 every source, and within it every label.
+        rows: the photos.
+        label_balance: b; of a source, a photo of a label with m photos weighs m^-b.
     """
-    given = [row.source_label or row.label for row in rows]
-    names, source_labels = np.unique(given, return_inverse=True)
+    names, source_labels = np.unique([disease_of(row) for row in rows], return_inverse=True)
     sources = np.array([row.source for row in rows])
     candidates = np.zeros((len(rows), len(names)), dtype=bool)
-    weights = np.zeros(len(rows))
+    weights = np.bincount(source_labels)[source_labels].astype(float) ** -label_balance
+    single = np.ones(len(rows), dtype=bool)
     for source in np.unique(sources):
         own = sources == source
-        counts = np.bincount(source_labels[own], minlength=len(names))
-        candidates[own] = counts > 0 if (counts > 0).sum() > 1 else True
-        balanced = counts[source_labels[own]].astype(float) ** -label_balance
-        weights[own] = balanced / balanced.sum() * own.sum() ** (1 - label_balance)
+        known = np.isin(np.arange(len(names)), source_labels[own])
+        candidates[own] = known if known.sum() > 1 else True
+        if known.sum() > 1:
+            weights[own] /= weights[own].sum()
+            single[own] = False
+    if single.any():
+        weights[single] *= (1 if single.all() else _SINGLE_LABEL_SOURCES) / weights[single].sum()
     return Targets(source_labels, candidates, weights / weights.sum())
+
+
+def disease_of(row: Row) -> str:
+    """What fine-tuning names a photo: a condition by its label, all else as its source, however spelt."""
+    if row.label != OTHER or not row.source_label:
+        return row.label
+    return disease_key(row.source_label)
 
 
 class TrainingViews:
@@ -74,8 +93,8 @@ class TrainingViews:
 
     Args:
         rows: how many photos there are.
-        unaugmented: feature maps of what photos are judged by: the centre crop, the same with a changed
-            watermark; each with the mirror image's as further channels where `flip_tta`.
+        unaugmented: feature maps of what a photo is shown as, the last that hold it: the centre crop, or
+            the square without a mark; with the mirror image's as further channels where `flip_tta`.
         augmented: feature maps of augmented views.
         channels: of the feature map of one view.
     """
@@ -92,10 +111,11 @@ class TrainingViews:
         # Each view as (number of its maps, place in them, which of the channels' parts), by rows.
         views, owners = [], []
         for number, maps in enumerate(self._maps):
+            later = [other.rows for other in unaugmented[number + 1 :]]
+            places = np.flatnonzero(~np.isin(maps.rows, np.concatenate([[], *later])))
             for part in range(maps.values.shape[1] // channels):
-                places = np.arange(len(maps.rows))
                 views.append(np.stack([np.full_like(places, number), places, part + 0 * places], 1))
-                owners.append(maps.rows)
+                owners.append(maps.rows[places])
         owner = np.concatenate(owners)
         order = np.argsort(owner, kind="stable")  # so the augmented ones of a row come last
         self._views = np.concatenate(views)[order]
@@ -132,38 +152,92 @@ class TrainingViews:
 class _Learner(nn.Module):
     """The trainable stages, with a layer that names the source labels while they learn."""
 
-    def __init__(self, network: Network, source_labels: int) -> None:
+    def __init__(self, network: Network, source_labels: int, recipe: Recipe) -> None:
         super().__init__()
-        self.stages = network.trainable
-        self.head = nn.Linear(network.head.in_features, source_labels)
+        self.frozen, self.stages = split_trainable(network, recipe.frozen_blocks)
+        self.frozen.requires_grad_(False)
+        self.head = nn.Linear(network.channels, source_labels)
         nn.init.zeros_(self.head.weight)
         nn.init.zeros_(self.head.bias)
+        self.recipe = recipe
+
+    def train(self, mode: bool = True) -> "_Learner":
+        """Batch statistics of the frozen blocks stay as they were."""
+        super().train(mode)
+        self.frozen.eval()
+        return self
 
     def forward(
-        self,
-        maps: torch.Tensor,
-        targets: torch.Tensor,
-        candidates: torch.Tensor,
-        smoothing: float,
-        device: Device,
+        self, maps: torch.Tensor, targets: torch.Tensor, candidates: torch.Tensor, device: Device
     ) -> torch.Tensor:
-        """Mean cross-entropy of n photos among each one's candidates, with label smoothing.
+        """Mean cross-entropy of n photos among each one's candidates, with MixUp and label smoothing.
 
         Args:
             maps: (n, channels, h, w), the frozen stages' output.
             targets: (n,) the source labels.
-            candidates: (n, source labels).
-            smoothing: share of the target that all candidates have alike.
+            candidates: (n, source labels); of a mixed pair, those of either.
             device: for the precision.
         """
+        recipe = self.recipe
+        share, partner = 1.0, torch.arange(len(maps), device=maps.device)
         with device.autocast():
-            last = self.stages(maps.to(memory_format=torch.channels_last))
-        features = Network.pooled_features(last.float())
-        logits = self.head(features).masked_fill(~candidates, -math.inf)
-        likelihoods = logits.log_softmax(dim=1)
-        named = -likelihoods.gather(1, targets[:, None])[:, 0]
+            maps = self.frozen(maps.to(memory_format=torch.channels_last))
+            if recipe.mixup:
+                share = torch.distributions.Beta(recipe.mixup, recipe.mixup).sample().item()
+                partner = torch.randperm(len(maps), device=maps.device)
+                maps = share * maps + (1 - share) * maps[partner]
+                candidates = candidates | candidates[partner]
+            maps = self.stages(erase(maps, recipe.erased))
+        features = functional.dropout(Network.pooled_features(maps.float()), recipe.dropout)
+        likelihoods = self.head(features).masked_fill(~candidates, -math.inf).log_softmax(dim=1)
+        named = -sum_of_pair(likelihoods, targets, targets[partner], share)
         alike = -likelihoods.masked_fill(~candidates, 0).sum(dim=1) / candidates.sum(dim=1)
+        smoothing = recipe.label_smoothing
         return ((1 - smoothing) * named + smoothing * alike).mean()
+
+
+def sum_of_pair(
+    likelihoods: torch.Tensor, first: torch.Tensor, second: torch.Tensor, share: float
+) -> torch.Tensor:
+    """The log-likelihood (n,) of a target (n,) and of the one that is mixed into it, by their shares."""
+    pair = likelihoods.gather(1, torch.stack([first, second], dim=1))
+    return pair[:, 0] if share == 1 else share * pair[:, 0] + (1 - share) * pair[:, 1]
+
+
+def erase(maps: torch.Tensor, share: float) -> torch.Tensor:
+    """Maps (n, channels, h, w) of which a share has a rectangle set to the channels' mean over all."""
+    if not share:
+        return maps
+    n, _, height, width = maps.shape
+    inside = torch.ones((n, height, width), dtype=torch.bool, device=maps.device)
+    for side, shape in ((height, (1, height, 1)), (width, (1, 1, width))):
+        low, high = (max(1, round(ninths * side / 9)) for ninths in _ERASED)
+        length = torch.randint(low, max(high, low + 1), (n, 1, 1), device=maps.device)
+        start = torch.randint(0, side, (n, 1, 1), device=maps.device)
+        place = torch.arange(side, device=maps.device).view(shape)
+        inside = inside & (place >= start) & (place < start + length)
+    inside &= torch.rand((n, 1, 1), device=maps.device) < share
+    return torch.where(inside[:, None], maps.mean(dim=(0, 2, 3))[:, None, None], maps)
+
+
+def split_trainable(network: Network, frozen_blocks: int) -> tuple[nn.Sequential, nn.Sequential]:
+    """The trainable stages in two: the blocks of the first that stay as they are, and what is trained.
+
+    Raises:
+        TrainingError: `too_few_blocks`, if the first has no so many with one left to train.
+    """
+    first, *rest = network.trainable
+    if not frozen_blocks:
+        return nn.Sequential(), network.trainable
+    blocks = list(first) if isinstance(first, nn.Sequential) else []
+    if frozen_blocks >= len(blocks):
+        raise TrainingError(
+            "too_few_blocks",
+            f"frozen_blocks is {frozen_blocks}, and the first stage that is not frozen has {len(blocks)} "
+            "blocks; set fewer, or freeze the stage",
+        )
+    kept, trained = blocks[:frozen_blocks], blocks[frozen_blocks:]
+    return nn.Sequential(*kept), nn.Sequential(*trained, *rest)
 
 
 def finetune(
@@ -177,8 +251,9 @@ def finetune(
 ) -> None:
     """Train the network's trainable stages to name source labels, in place; ends with averaged weights.
 
-    After each epoch the state goes to `folder`, so that a run that was stopped goes on there and ends
-    with the same weights; so does a line of the log. With several processes each takes its shard of a
+    These are kept in `folder`, and taken from there where they are known. After each epoch the state goes
+    there too, so that a run that was stopped goes on and ends with the same weights; so does a line of
+    the log. With several processes each takes its shard of a
     batch, and the gradient is that of the whole batch.
 
     Args:
@@ -200,6 +275,28 @@ def finetune(
             f"a batch of {recipe.batch_size} cannot be shared evenly by {device.processes} processes; "
             f"change batch_size or the number of processes",
         )
+    kept = folder / "finetuned.safetensors"
+    known = kept.exists()
+    device.wait()  # before any process writes the file that the others look for
+    if not known:
+        _train(network, views, rows, targets, recipe, folder, device)
+        if device.is_main:
+            write_tensors(kept, network.trainable.state_dict())
+        device.wait()
+    network.trainable.load_state_dict(load_file(kept))
+    network.eval().cpu()
+
+
+def _train(
+    network: Network,
+    views: TrainingViews,
+    rows: Integers,
+    targets: Targets,
+    recipe: Recipe,
+    folder: Path,
+    device: Device,
+) -> None:
+    """What `finetune` does where the weights are not known."""
     run = _Run(network, views, rows, targets, recipe, device)
     state = State(folder, run.learner, run.averaged, run.optimizer)
     done = state.restore()
@@ -222,8 +319,8 @@ def finetune(
             log.add(Epoch(epoch + 1, float(np.mean(losses)), rate, seconds))
             state.save(epoch + 1)
     trained: Any = run.averaged.module
-    network.trainable.load_state_dict(trained.stages.state_dict())
-    network.eval().cpu()
+    run.learner.stages.load_state_dict(trained.stages.state_dict())  # which are the network's own
+    network.cpu()
 
 
 class _Run:
@@ -241,20 +338,20 @@ class _Run:
         self.views, self.rows, self.targets = views, rows, targets
         self.recipe, self.device = recipe, device
         torch.manual_seed(recipe.seed)
-        self.learner = _Learner(network, targets.candidates.shape[1])
+        self.learner = _Learner(network, targets.candidates.shape[1], recipe)
         self.learner.to(device.torch_device).train()
         if recipe.freeze_batch_norm:
             for module in self.learner.modules():
                 if isinstance(module, nn.BatchNorm2d):
                     module.eval()
         self.averaged = AveragedModel(
-            self.learner, multi_avg_fn=get_ema_multi_avg_fn(recipe.ema_decay), use_buffers=True
+            self.learner, multi_avg_fn=_moving_average(recipe.ema_decay), use_buffers=True
         )
         parts = (self.learner.stages, self.learner.head)
         self.rates = (recipe.learning_rate, recipe.head_learning_rate)
         self.optimizer = torch.optim.AdamW(
             [
-                {"params": list(part.parameters()), "lr": rate}
+                {"params": [p for p in part.parameters() if p.requires_grad], "lr": rate}
                 for part, rate in zip(parts, self.rates, strict=True)
             ],
             weight_decay=recipe.weight_decay,
@@ -265,6 +362,9 @@ class _Run:
         """Train for an epoch, numbered from 0; yields the loss of each step before it is taken."""
         recipe = self.recipe
         generator = np.random.default_rng([recipe.seed, epoch])
+        torch.manual_seed(
+            int(generator.integers(2**31))
+        )  # a run that goes on mixes as it would have
         steps = math.ceil(recipe.samples_per_epoch / recipe.batch_size)
         drawn = generator.choice(
             len(self.rows), size=(steps, recipe.batch_size), p=self.targets.sampling_weights
@@ -292,10 +392,20 @@ class _Run:
             self.views.load(views[own]).to(to),
             torch.from_numpy(self.targets.source_labels[batch[own]]).to(to),
             torch.from_numpy(self.targets.candidates[batch[own]]).to(to),
-            self.recipe.label_smoothing,
             self.device,
         )
         return loss
+
+
+def _moving_average(decay: float) -> Any:
+    """An exponential moving average that forgets sooner in its first steps, as TensorFlow's does."""
+
+    @torch.no_grad()
+    def update(averaged: Any, current: Any, steps: Any) -> None:
+        own = min(decay, (1 + float(steps)) / (10 + float(steps)))
+        get_ema_multi_avg_fn(own)(averaged, current, steps)
+
+    return update
 
 
 def _warm_cosine(step: int, steps: int) -> float:

@@ -16,35 +16,16 @@ from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.features import (
     AugmentedView,
     FeatureMaps,
-    Features,
     Integers,
     augmented_maps,
-    cached_features,
     centre_crop_maps,
+    maps_without_marks,
 )
-from calcinosis.training.fit.finetune import TrainingViews
-from calcinosis.training.fit.watermark import (
-    CHANGES,
-    changed_maps,
-    estimate_watermark,
-    rows_to_change,
-)
+from calcinosis.training.fit.finetune import TrainingViews, split_trainable
+from calcinosis.training.fit.marks import Box, find_all_marks
 from calcinosis.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True)
-class Changed:
-    """Photos with the watermark of their source inpainted, or with one pasted.
-
-    Attributes:
-        maps: what the frozen stages make of them; its `rows` are the photos.
-        features: (m, width) that the head reads of the pretrained branch.
-    """
-
-    maps: FeatureMaps
-    features: Features
 
 
 @dataclass(frozen=True)
@@ -55,9 +36,8 @@ class PreparedData:
         rows: the photos, each with its fold.
         network: the pretrained one.
         maps: what its frozen stages make of the centre crop of each photo.
-        features: (rows, width) that the head reads of the centre crops, of the pretrained branch.
-        changed: photos that the head learns a second time, with another watermark; none unless the
-            recipe asks for it.
+        unmarked: what they make of the largest square without a mark, of the photos that bear one; None
+            unless the recipe avoids marks.
         training_views: what fine-tuning learns from; None where the recipe has none.
         device: what it is computed on.
     """
@@ -70,8 +50,7 @@ class PreparedData:
     preprocessing: Preprocessing
     network: Network
     maps: FeatureMaps
-    features: Features
-    changed: tuple[Changed, ...]
+    unmarked: FeatureMaps | None
     training_views: TrainingViews | None
     device: Device
 
@@ -89,17 +68,6 @@ class PreparedData:
     def groups(self) -> np.ndarray:
         """(rows,) the group of each photo."""
         return np.array([row.group for row in self.rows], dtype=object)
-
-    def new_network(self) -> Network:
-        """The pretrained network with weights of its own, to be trained."""
-        recipe = self.recipe
-        network = Network(
-            self.backbone,
-            len(recipe.labels),
-            frozen_stages=recipe.frozen_stages,
-            flip_tta=recipe.flip_tta,
-        )
-        return copy.deepcopy(network)  # the backbone's own layers stay as they are
 
 
 def prepare_data(
@@ -131,20 +99,24 @@ def prepare_data(
         multi_scale=recipe.multi_scale,
         flip_tta=recipe.flip_tta,
     )
+    if recipe.method == "finetune":
+        split_trainable(network, recipe.frozen_blocks)  # refuses more than there are
     maps = centre_crop_maps(rows, root, network, preprocessing, cache, device)
     log.info("%d photographs read", len(rows))
-    changed: tuple[Changed, ...] = ()
-    if recipe.watermark_augmentation:
-        log.info("reading the photographs with another watermark")
-        changed = _change_watermarks(rows, root, network, preprocessing, cache, device)
+    marks: list[tuple[Box, ...]] = [()] * len(rows)
+    unmarked = None
+    if recipe.avoid_marks:
+        log.info("reading the photographs without the marks of their sources")
+        with device.main_process_first():
+            found = find_all_marks(rows, root, cache)
+        marks = found.boxes([row.source for row in rows])
+        if any(marks):
+            unmarked = maps_without_marks(rows, root, marks, network, preprocessing, cache, device)
     views = None
     if recipe.method == "finetune":
-        channels = maps.values.shape[1] // (1 + recipe.flip_tta)
-        unaugmented = [maps, *(one.maps for one in changed)]
-        augmented = FeatureMaps(np.zeros(0, np.int64), maps.values[:0, :channels], "")
-        if any(recipe.views.get(row.kind, 0) for row in rows):
-            augmented = _augmented(rows, root, recipe, backbone, preprocessing, cache, device)
-        views = TrainingViews(len(rows), unaugmented, augmented, channels)
+        views = _training_views(
+            rows, root, recipe, network, preprocessing, maps, unmarked, marks, cache, device
+        )
     return PreparedData(
         recipe=recipe,
         rows=list(rows),
@@ -154,52 +126,38 @@ def prepare_data(
         preprocessing=preprocessing,
         network=network,
         maps=maps,
-        features=cached_features(network, maps, cache, device),
-        changed=changed,
+        unmarked=unmarked,
         training_views=views,
         device=device,
     )
 
 
-def _augmented(
+def _training_views(
     rows: Sequence[Row],
     root: Path,
     recipe: Recipe,
-    backbone: Backbone,
-    preprocessing: Preprocessing,
-    cache: Path,
-    device: Device,
-) -> FeatureMaps:
-    """What the frozen stages make of the augmented views: half of them are mirrored already."""
-    network = Network(backbone, len(recipe.labels), frozen_stages=recipe.frozen_stages)
-    counts = [recipe.views.get(row.kind, 0) for row in rows]
-    views = [
-        (row.file, view)
-        for row, count in zip(rows, counts, strict=True)
-        for view in range(1, count + 1)
-    ]
-    transform = AugmentedView(preprocessing, recipe.augmentation, recipe.seed, tuple(views))
-    return augmented_maps(rows, root, counts, network, transform, cache, device)
-
-
-def _change_watermarks(
-    rows: Sequence[Row],
-    root: Path,
     network: Network,
     preprocessing: Preprocessing,
+    maps: FeatureMaps,
+    unmarked: FeatureMaps | None,
+    marks: Sequence[tuple[Box, ...]],
     cache: Path,
     device: Device,
-) -> tuple[Changed, ...]:
-    """The photos that can be changed, for each way to change them."""
-    with device.main_process_first():
-        watermark = estimate_watermark(rows, root, cache)
-    if isinstance(watermark, str):  # in words, why there is none
-        return ()
-    changed = []
-    for change in CHANGES:
-        if len(rows_to_change(len(rows), watermark, change)):
-            maps = changed_maps(
-                rows, root, watermark, change, network, preprocessing, cache, device
-            )
-            changed.append(Changed(maps, cached_features(network, maps, cache, device)))
-    return tuple(changed)
+) -> TrainingViews:
+    """What fine-tuning is shown of each photo."""
+    channels = maps.values.shape[1] // (1 + recipe.flip_tta)
+    augmented = FeatureMaps(np.zeros(0, np.int64), maps.values[:0, :channels], "")
+    if recipe.augmented_views:
+        views = [(row.file, n) for row in rows for n in range(1, recipe.augmented_views + 1)]
+        boxes = [box for box in marks for _ in range(recipe.augmented_views)]
+        transform = AugmentedView(
+            preprocessing, recipe.augmentation, recipe.seed, tuple(views), tuple(boxes)
+        )
+        # Half of these views are mirrored already.
+        single = copy.copy(network)
+        single.flip_tta = False
+        augmented = augmented_maps(
+            rows, root, recipe.augmented_views, single, transform, cache, device
+        )
+    shown = [maps] if unmarked is None else [maps, unmarked]
+    return TrainingViews(len(rows), shown, augmented, channels)

@@ -1,27 +1,35 @@
 """The counterfactual effect of a watermark: pasted onto photos that bear none, inpainted where one is."""
 
+import hashlib
 import logging
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
+import torch
+from calcinosis.data.dataset import PhotoDataset
+from calcinosis.model.photo import open_photo
+from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.evaluate.bootstrap import group_resamples, percentile_interval
 from calcinosis.training.evaluate.metrics.kernels import Array, weighted_mean
 from calcinosis.training.evaluate.out_of_fold import FoldCalibrator, kept_logits
 from calcinosis.training.evaluate.predictions import Predictions
-from calcinosis.training.fit.features import cached_features
-from calcinosis.training.fit.fitted import fit, logits_of_changed
+from calcinosis.training.fit.features import FeatureMaps, cached_feature_maps
+from calcinosis.training.fit.fitted import fit
 from calcinosis.training.fit.heads import Floats
-from calcinosis.training.fit.prepare import Changed, PreparedData
-from calcinosis.training.fit.watermark import (
-    CHANGES,
-    changed_maps,
-    estimate_watermark,
-    rows_to_change,
-)
+from calcinosis.training.fit.marks import Box, find_all_marks
+from calcinosis.training.fit.prepare import PreparedData
+from calcinosis.training.robustness.watermark_look import Watermark, find_watermark
+from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
+
+Integers = NDArray[np.int64]
+
+CHANGES: Final = ("pasted", "masked")
+"""How a photo's watermark is changed; `masked` is inpainted."""
 
 
 def evaluate_watermark(
@@ -47,7 +55,8 @@ def evaluate_watermark(
     """
     log.info("looking for a watermark that recurs in the photos of a source")
     with data.device.main_process_first():
-        found = estimate_watermark(data.rows, data.root, data.cache)
+        marks = find_all_marks(data.rows, data.root, data.cache)
+    found = find_watermark(data.rows, data.root, marks)
     effect = {}
     for change in CHANGES:
         if isinstance(found, str):
@@ -56,19 +65,9 @@ def evaluate_watermark(
         if not len(rows_to_change(len(data.rows), found, change)):
             effect[change] = _not_measured("every photo bears a mark already")
             continue
-        maps = changed_maps(
-            data.rows,
-            data.root,
-            found,
-            change,
-            data.network,
-            data.preprocessing,
-            data.cache,
-            data.device,
-        )
+        maps = changed_maps(data, found, change)
         log.info("watermark of %s: %s for %d photographs", found.source, change, len(maps.rows))
-        features = cached_features(data.network, maps, data.cache, data.device)
-        logits = _changed_logits(data, work, change, Changed(maps, features))
+        logits = _changed_logits(data, work, change, maps)
         after = np.zeros(logits.shape)
         for fold, calibrator in calibrators.items():
             own = data.folds[maps.rows] == fold
@@ -81,16 +80,16 @@ def evaluate_watermark(
     return effect
 
 
-def _changed_logits(data: PreparedData, work: Path, change: str, changed: Changed) -> Floats:
+def _changed_logits(data: PreparedData, work: Path, change: str, maps: FeatureMaps) -> Floats:
     """Logits (m, labels) of the changed photos, each from the fold that held it out."""
-    folds = data.folds[changed.maps.rows]
+    folds = data.folds[maps.rows]
     logits = np.zeros((len(folds), len(data.recipe.labels)))
     for fold in np.unique(folds):
         places, folder = np.flatnonzero(folds == fold), work / f"fold-{fold}"
 
         def compute(fold: int = fold, places: np.ndarray = places, folder: Path = folder) -> Floats:
             fitted = fit(data, np.flatnonzero(data.folds != fold), folder)
-            return logits_of_changed(fitted, data, changed.maps, changed.features, places)
+            return fitted.logits_of(maps, places, data.device)
 
         path = folder / f"{change}.safetensors"
         logits[places] = kept_logits(path, {"photos": len(places)}, compute, data)
@@ -152,3 +151,45 @@ def _mean_with_interval(values: Array, draws: Sequence[Array]) -> dict[str, Any]
     resampled = np.concatenate([weighted_mean(values, weights) for weights in draws])
     low, high = percentile_interval(resampled) or (None, None)
     return {"value": float(values.mean()), "low": low, "high": high, "n": len(values)}
+
+
+def rows_to_change(count: int, watermark: Watermark, change: str) -> Integers:
+    """Numbers, among `count` photos, of those that can be changed in a way.
+
+    The mark is inpainted (`masked`) where it is, and pasted where neither it nor another one is.
+    """
+    everyone = range(count)
+    bears = np.array([n in watermark.sightings for n in everyone])
+    other = np.array([n in watermark.others for n in everyone])
+    return np.flatnonzero(bears if change == "masked" else ~bears & ~other)
+
+
+@dataclass(frozen=True)
+class ChangedPhoto:
+    """A transform: the network's input for a photo with the mark pasted onto it, or inpainted."""
+
+    watermark: Watermark
+    boxes: tuple[Box | None, ...]
+    preprocessing: Preprocessing
+
+    def __call__(self, source: Path | bytes, i: int) -> torch.Tensor:
+        photo, box = open_photo(source), self.boxes[i]
+        changed = self.watermark.inpaint(photo, box) if box else self.watermark.paste(photo)
+        return self.preprocessing(changed)
+
+
+def changed_maps(data: PreparedData, watermark: Watermark, change: str) -> FeatureMaps:
+    """What the network's frozen stages make of the photos that can be changed in a way."""
+    numbers = rows_to_change(len(data.rows), watermark, change)
+    files = [data.rows[n].file for n in numbers]
+    boxes = tuple(watermark.sightings.get(int(n)) if change == "masked" else None for n in numbers)
+    looks = hashlib.sha256(watermark.colour.tobytes() + watermark.opacity.tobytes()).hexdigest()
+    key = {
+        "change": change,
+        "preprocessing": data.preprocessing.model_dump(mode="json"),
+        "watermark": [looks, watermark.box, watermark.size],
+        "photos": list(zip(files, boxes, strict=True)),
+    }
+    photos = PhotoDataset(files, data.root, ChangedPhoto(watermark, boxes, data.preprocessing))
+    what = f"Reading the photographs, watermark {change}"
+    return cached_feature_maps(photos, numbers, key, data.network, data.cache, data.device, what)

@@ -1,43 +1,27 @@
-"""A source's watermark: what it looks like, estimated from the photos that bear it; pasted and inpainted.
+"""What a source's mark looks like, estimated from the photos that bear it; pasted and inpainted.
 
-Nothing of a logo is kept with the code. Where the mark is, `calcinosis.data.audit.watermarks` finds. What it looks
-like follows from how photos differ beneath it: under a mark of opacity a, photos differ 1 - a times as
-much as beside it, and the rest of their median colour there is the mark's (after Dekel et al., "On the
+It follows from how photos differ beneath it: under a mark of opacity a, photos differ 1 - a times as much
+as beside it, and the rest of their median colour there is the mark's (after Dekel et al., "On the
 effectiveness of visible watermarks", CVPR 2017, with medians in place of gradients).
 """
 
-import hashlib
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import cv2
 import numpy as np
-import torch
-from calcinosis.common.cache import cached_arrays
-from calcinosis.common.progress import track
-from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
-from calcinosis.data.dataset import PhotoDataset, batches
+from calcinosis.data.audit.watermarks import Mark, Sighting
 from calcinosis.data.manifest import Row, open_source
-from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
-from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.features import FeatureMaps, cached_feature_maps
+from calcinosis.training.fit.marks import Box, Marks
 from numpy.typing import NDArray
 from PIL import Image
 
 Floats = NDArray[np.float32]
-Integers = NDArray[np.int64]
-Box = tuple[float, float, float, float]
 
-CHANGES: Final = ("pasted", "masked")
-"""How a photo's watermark is changed; `masked` is inpainted."""
-
-_LONG_SIDE: Final = 256  # what `find_marks` reads
 _MARGIN: Final = 0.15  # of the mark's box, on each side: what is beside the mark
 _MOST_PHOTOS: Final = 200
 _FEWEST_PHOTOS: Final = 12
@@ -117,61 +101,26 @@ class Watermark:
         return opacity[seen], colour[seen], (rows, columns)
 
 
-def estimate_watermark(rows: Sequence[Row], root: Path, cache: Path) -> Watermark | str:
-    """What `find_watermark` says of these rows, found once and kept in a cache folder."""
-    key = {"photos": [[row.file, row.source] for row in rows]}
-    name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
-    kept = cached_arrays(
-        cache / f"watermark-{name}.safetensors", key, lambda: _to_arrays(find_watermark(rows, root))
-    )
-    facts = json.loads(kept["facts"].tobytes())
-    if isinstance(facts, str):
-        return facts
-    return Watermark(
-        source=facts["source"],
-        colour=kept["colour"],
-        opacity=kept["opacity"],
-        box=tuple(facts["box"]),
-        size=tuple(facts["size"]),
-        sightings={int(number): tuple(box) for number, box in facts["sightings"].items()},
-        others=frozenset(facts["others"]),
-    )
-
-
-def _to_arrays(found: Watermark | str) -> dict[str, NDArray[Any]]:
-    facts: Any = found
-    arrays: dict[str, NDArray[Any]] = {}
-    if isinstance(found, Watermark):
-        arrays = {"colour": found.colour, "opacity": found.opacity}
-        facts = {
-            "source": found.source,
-            "box": found.box,
-            "size": found.size,
-            "sightings": found.sightings,
-            "others": sorted(found.others),
-        }
-    return arrays | {"facts": np.frombuffer(json.dumps(facts).encode(), np.uint8)}
-
-
-def find_watermark(rows: Sequence[Row], root: Path) -> Watermark | str:
+def find_watermark(rows: Sequence[Row], root: Path, marks: Marks) -> Watermark | str:
     """The mark that most photos bear, or in words why there is none.
 
     Raises:
         PhotoError, ManifestError: if a photo is absent or cannot be read.
     """
-    small, sizes = _read_small(rows, root)
-    marks, sightings = find_marks(small, [row.source for row in rows])
-    if not marks:
+    if not marks.marks:
         return "no recurring mark was found in the photos of any source"
-    number = max(range(len(marks)), key=lambda n: marks[n].photos)
-    own = [sighting for sighting in sightings if sighting.mark == number]
+    number = max(range(len(marks.marks)), key=lambda n: marks.marks[n].photos)
+    own = [sighting for sighting in marks.sightings if sighting.mark == number]
+    sizes = [(int(width), int(height)) for width, height in marks.sizes]
     size, count = Counter(sizes[sighting.photo] for sighting in own).most_common(1)[0]
     if count < _FEWEST_PHOTOS:
-        return f"fewer than {_FEWEST_PHOTOS} photos of one size bear the mark of {marks[number].source}"
+        source = marks.marks[number].source
+        return f"fewer than {_FEWEST_PHOTOS} photos of one size bear the mark of {source}"
     alike = [sighting.photo for sighting in own if sizes[sighting.photo] == size]
     spread = np.linspace(0, len(alike) - 1, min(len(alike), _MOST_PHOTOS)).astype(int)
     photos = [_open(rows[alike[place]], root) for place in spread]
-    return _estimate(photos, marks[number], own, {s.photo for s in sightings if s.mark != number})
+    others = {sighting.photo for sighting in marks.sightings if sighting.mark != number}
+    return _estimate(photos, marks.marks[number], own, others)
 
 
 def _estimate(
@@ -227,75 +176,3 @@ def _in_pixels(box: Box, size: tuple[int, int]) -> tuple[int, int, int, int]:
 
 def _open(row: Row, root: Path) -> Image.Image:
     return open_photo(open_source(root, row.file), name=row.file)
-
-
-def _read_small(
-    rows: Sequence[Row], root: Path
-) -> tuple[list[NDArray[np.uint8]], list[tuple[int, int]]]:
-    """Every photo in grey with a long side of 256 pixels, and its own width and height."""
-    photos = PhotoDataset([row.file for row in rows], root, _in_grey)
-    loader = batches(photos, batch_size=1, workers=1)
-    small, sizes = [], []
-    for grey, width, height in track(loader, "Looking for a watermark", total=len(rows)):
-        small.append(grey[0].numpy().copy())
-        sizes.append((int(width), int(height)))
-    return small, sizes
-
-
-def _in_grey(source: Path | bytes, _: int) -> tuple[torch.Tensor, int, int]:
-    photo = open_photo(source)
-    scale = _LONG_SIDE / max(photo.size)
-    size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    grey = photo.convert("L").resize(size, Image.Resampling.LANCZOS)
-    return torch.from_numpy(np.array(grey)), photo.width, photo.height
-
-
-def rows_to_change(count: int, watermark: Watermark, change: str) -> Integers:
-    """Numbers, among `count` photos, of those that can be changed in a way.
-
-    The mark is inpainted (`masked`) where it is, and pasted where neither it nor another one is.
-    """
-    everyone = range(count)
-    bears = np.array([n in watermark.sightings for n in everyone])
-    other = np.array([n in watermark.others for n in everyone])
-    return np.flatnonzero(bears if change == "masked" else ~bears & ~other)
-
-
-@dataclass(frozen=True)
-class ChangedPhoto:
-    """A transform: the network's input for a photo with the mark pasted onto it, or inpainted."""
-
-    watermark: Watermark
-    boxes: tuple[Box | None, ...]
-    preprocessing: Preprocessing
-
-    def __call__(self, source: Path | bytes, i: int) -> torch.Tensor:
-        photo, box = open_photo(source), self.boxes[i]
-        changed = self.watermark.inpaint(photo, box) if box else self.watermark.paste(photo)
-        return self.preprocessing(changed)
-
-
-def changed_maps(
-    rows: Sequence[Row],
-    root: Path,
-    watermark: Watermark,
-    change: str,
-    network: Network,
-    preprocessing: Preprocessing,
-    cache: Path,
-    device: Device,
-) -> FeatureMaps:
-    """What the network's frozen stages make of the photos that can be changed in a way."""
-    numbers = rows_to_change(len(rows), watermark, change)
-    files = [rows[n].file for n in numbers]
-    boxes = tuple(watermark.sightings.get(int(n)) if change == "masked" else None for n in numbers)
-    looks = hashlib.sha256(watermark.colour.tobytes() + watermark.opacity.tobytes()).hexdigest()
-    key = {
-        "change": change,
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "watermark": [looks, watermark.box, watermark.size],
-        "photos": list(zip(files, boxes, strict=True)),
-    }
-    photos = PhotoDataset(files, root, ChangedPhoto(watermark, boxes, preprocessing))
-    what = f"Reading the photographs, watermark {change}"
-    return cached_feature_maps(photos, numbers, key, network, cache, device, what)

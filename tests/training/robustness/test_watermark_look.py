@@ -5,8 +5,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calcinosis.data.manifest import Row
-from calcinosis.training.fit import watermark
-from calcinosis.training.fit.watermark import Watermark, estimate_watermark, find_watermark
+from calcinosis.training.fit.marks import find_all_marks
+from calcinosis.training.robustness.watermark_look import Watermark, find_watermark
 from PIL import Image
 
 from tests.data.drawing import skin, stamped
@@ -31,7 +31,8 @@ def atlas(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
 
 @pytest.fixture(scope="module")
 def mark(atlas: tuple[Path, list[Row]]) -> Watermark:
-    found = find_watermark(atlas[1], atlas[0])
+    root, rows = atlas
+    found = find_watermark(rows, root, find_all_marks(rows, root, root / "cache"))
     assert isinstance(found, Watermark)
     return found
 
@@ -80,37 +81,11 @@ def test_a_mark_is_pasted_onto_photos_of_any_shape(mark: Watermark, size: tuple[
     assert across.mean() < size[0] * 0.5
 
 
-def test_a_mark_that_was_found_is_kept(
-    mark: Watermark,
-    atlas: tuple[Path, list[Row]],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    root, rows = atlas
-    monkeypatch.setattr(watermark, "find_watermark", lambda *_: mark)
-    estimate_watermark(rows, root, tmp_path)
-    monkeypatch.setattr(watermark, "find_watermark", None)
-    again = estimate_watermark(rows, root, tmp_path)
-    assert isinstance(again, Watermark)
-    for name in ("source", "box", "size", "sightings", "others"):
-        assert getattr(again, name) == getattr(mark, name)
-    assert np.array_equal(again.colour, mark.colour)
-    assert np.array_equal(again.opacity, mark.opacity)
-
-
-def test_that_there_is_none_is_kept_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [Row("a.png", "other", "clinic", "a")]
-    monkeypatch.setattr(watermark, "find_watermark", lambda *_: "no mark")
-    assert estimate_watermark(rows, tmp_path, tmp_path) == "no mark"
-    monkeypatch.setattr(watermark, "find_watermark", None)
-    assert estimate_watermark(rows, tmp_path, tmp_path) == "no mark"
-
-
 def test_photos_without_a_mark_are_said_to_have_none(tmp_path: Path) -> None:
     rows = []
     for i in range(15):
         skin(i, (120, 90)).save(tmp_path / f"{i}.png")
         rows.append(Row(f"{i}.png", "other", "clinic", str(i)))
-    assert find_watermark(rows, tmp_path) == (
+    assert find_watermark(rows, tmp_path, find_all_marks(rows, tmp_path, tmp_path)) == (
         "no recurring mark was found in the photos of any source"
     )
