@@ -663,6 +663,68 @@ def test_a_finding_prints_without_the_tools_around_it(open_page: Open) -> None:
     assert not page.is_visible(".cc-languages")
 
 
+@pytest.mark.parametrize("paper", ["A4", "Letter"])
+@pytest.mark.parametrize("with_photo", [False, True])
+def test_the_notes_are_one_page_with_room_for_what_the_clinician_found(
+    open_page: Open, tmp_path: Path, paper: str, with_photo: bool
+) -> None:
+    page = open_page(locale="es-ES")  # the longer words
+    page.wait_for_selector("html[lang=es]")
+    upload(page, drawn())
+    look(page)
+    page.set_checked("#cc-with-photo", with_photo)
+    with page.expect_download() as download:
+        page.click(".cc-report a:visible")
+    notes = page.context.new_page()
+    notes.set_content(Path(download.value.path()).read_text(encoding="utf-8"))
+    assert len(notes.query_selector_all(".cc-line")) == 2
+    assert "Lo que encontró el profesional" in notes.inner_text("body")
+    assert "Lo que dijo la herramienta, sin cambios" in notes.inner_text("body")
+    printed = notes.pdf(format=paper, prefer_css_page_size=False)
+    assert len(re.findall(rb"/Type\s*/Page\b", printed)) == 1, paper
+    assert serious(notes) == []
+
+
+@pytest.mark.parametrize("width", [320, 360, 390])
+def test_on_a_phone_the_three_ways_in_are_on_the_first_screen(open_page: Open, width: int) -> None:
+    page = open_page(viewport={"width": width, "height": 740})
+    assert fits(page)
+    for way in (
+        "label[for=cc-file]",
+        "[data-do=camera]",
+        "a[href='#cc-cases']",
+        "[data-language=es]",
+    ):
+        box = page.query_selector(way).bounding_box()  # type: ignore[union-attr]
+        assert box
+        assert box["y"] + box["height"] < 740
+    page.click("a[href='#cc-cases']")
+    assert page.evaluate("document.activeElement.id") == "cc-cases"
+    unfold(page)
+    assert fits(page)
+
+
+@pytest.mark.parametrize("locale", ["en-GB", "es-ES"])
+def test_a_finding_is_two_screens_of_a_phone_before_its_folds(open_page: Open, locale: str) -> None:
+    page = open_page(viewport={"width": 390, "height": 844}, locale=locale)
+    page.wait_for_selector(f"html[lang={locale[:2]}]")
+    for label in ("milium", "other", "gouty_tophus"):
+        upload(page, drawn(label))
+        look(page)
+        height = page.evaluate(
+            """() => {
+                const finding = document.querySelector(".cc-finding");
+                const fold = finding.querySelector("details");
+                return fold.getBoundingClientRect().top - finding.getBoundingClientRect().top;
+            }"""
+        )
+        assert height < 2 * 844
+        badge = page.query_selector(".cc-outcome")
+        assert badge
+        assert badge.query_selector("svg")
+        assert len(badge.inner_text().strip()) > 5, "by a word as well, never by colour alone"
+
+
 @pytest.mark.parametrize("status", [429, 503])
 def test_when_the_server_refuses_the_page_says_so_and_can_try_again(
     open_page: Open, status: int
