@@ -30,6 +30,7 @@ def load(
     checkpoint: str | Path | None = None,
     *,
     prior: Sequence[float] | None = None,
+    context: Sequence[str] = (),
     language: str = "en",
     threads: int | None = None,
     skip_ood_check: bool = False,
@@ -40,13 +41,15 @@ def load(
         checkpoint: folder of a checkpoint, or a file that `calcinosis export` wrote; the shipped one unless
             given.
         prior: the chances of each label that probabilities shall assume; the checkpoint's unless given.
+        context: instead of a prior, what is known before looking, as `["rheumatology_clinic", "gout", "ear"]`;
+            the names and where their numbers come from are in `model/context.toml`.
         language: of the findings' words: `en` or `es`.
         threads: of the network for one photo; as many as there are cores unless given.
         skip_ood_check: read drawings and other pictures unlike all photos that the network learnt from, too.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
-        ValueError: if the prior or the language is not usable.
+        ValueError: if the prior, the context or the language is not usable.
 
     Examples:
         A finding shows itself in a notebook. The picture here is a drawing, and is refused as one:
@@ -68,6 +71,7 @@ def load(
     return Predictor(
         SHIPPED if checkpoint is None else Path(checkpoint),
         prior=prior,
+        context=context,
         language=language,
         threads=threads,
         skip_ood_check=skip_ood_check,

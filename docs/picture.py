@@ -1,4 +1,4 @@
-"""Makes docs/page.png, the README's picture of the page: a drawing was given, never a photograph.
+"""Makes the README's pictures, docs/page.png and docs/phone.png: a drawing was given, never a photograph.
 
 make picture    # needs chromium, or another browser that CALCINOSIS_BROWSER names
 """
@@ -8,69 +8,123 @@ import os
 import shutil
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
-from calcinosis.page.validation_stats import read_validation_stats
+from calcinosis.page.validation_stats import read_mixups, read_validation_stats
 from PIL import Image, ImageFilter
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, Page, sync_playwright
 
-PICTURE: Final = Path(__file__).with_name("page.png")
-_VIEW: Final = {"width": 720, "height": 900}
+FOLDER: Final = Path(__file__).parent
+_DESKTOP: Final[Any] = {"viewport": {"width": 720, "height": 900}, "locale": "en-GB"}
+_PHONE: Final[Any] = {
+    "viewport": {"width": 390, "height": 844},
+    "locale": "en-GB",
+    "has_touch": True,
+}
 _COLOURS: Final = 128  # of the palette that makes the file small
 
 
-def photograph(address: str, browser: str) -> Image.Image:
+def desktop(browser: Browser, address: str) -> Image.Image:
     """The page once it has read a drawing: above what was asked, beside it what came back."""
-    with sync_playwright() as driver:
-        chromium = driver.chromium.launch(executable_path=browser, args=["--no-sandbox"])
-        page = chromium.new_page(viewport=_VIEW, locale="en-GB")  # type: ignore[arg-type]
-        page.goto(address)
-        page.wait_for_selector("#cc-file", state="attached")
-        drawing = io.BytesIO()
-        draw("milium", 1, (640, 640)).filter(ImageFilter.GaussianBlur(2)).save(drawing, "PNG")
-        file = {"name": "drawing.png", "mimeType": "image/png", "buffer": drawing.getvalue()}
-        page.set_input_files("#cc-file", [file])  # type: ignore[list-item]
-        page.click("[data-do=look]:not([disabled])")
-        page.wait_for_selector(".cc-finding .cc-pair")
-        top = page.evaluate(
-            "scrollY + document.querySelector('.cc-finding').getBoundingClientRect().top"
+    page = opened(browser, address, _DESKTOP)
+    look(page)
+    top = round(top_of(page, ".cc-finding")) - 12
+    shown = taken(page, full_page=True)
+    page.close()
+    return beside(shown.crop((0, 0, shown.width, top)), shown.crop((0, top, shown.width, 2 * top)))
+
+
+def phone(browser: Browser, address: str) -> Image.Image:
+    """A phone's first screen, the finding of a drawing, and a worked case with what was known before."""
+    page = opened(browser, address, _PHONE)
+    screens = [taken(page)]
+    look(page)
+    scroll_to(page, ".cc-finding")
+    screens.append(taken(page))
+    page.click("#cc-cases .cc-case:last-of-type > summary")
+    page.click("[data-fill*=gout]")
+    scroll_to(page, "#cc-cases .cc-prior .cc-known fieldset")
+    screens.append(taken(page))
+    page.close()
+    return beside(*screens)
+
+
+def opened(browser: Browser, address: str, settings: Any) -> Page:
+    page = browser.new_page(**settings)
+    page.goto(address)
+    page.wait_for_selector("[data-do=look]", state="attached")
+    page.wait_for_timeout(500)
+    return page
+
+
+def look(page: Page) -> None:
+    drawing = io.BytesIO()
+    draw("milium", 1, (640, 640)).filter(ImageFilter.GaussianBlur(2)).save(drawing, "PNG")
+    file = {"name": "drawing.png", "mimeType": "image/png", "buffer": drawing.getvalue()}
+    page.set_input_files("#cc-file", [file])  # type: ignore[list-item]
+    page.click("[data-do=look]:not([disabled])")
+    page.wait_for_selector(".cc-finding .cc-pair")
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+
+
+def top_of(page: Page, selector: str) -> float:
+    return float(
+        page.evaluate(
+            "(s) => scrollY + document.querySelector(s).getBoundingClientRect().top", selector
         )
-        shown = Image.open(io.BytesIO(page.screenshot(full_page=True))).convert("RGB")
-        chromium.close()
-    return side_by_side(shown, round(top) - 12)
+    )
 
 
-def side_by_side(page: Image.Image, top: int) -> Image.Image:
-    """What stands above a line of the page, and beside it as much of what follows."""
-    both = Image.new("RGB", (2 * page.width, top), "white")
-    both.paste(page.crop((0, 0, page.width, top)), (0, 0))
-    both.paste(page.crop((0, top, page.width, 2 * top)), (page.width, 0))
-    return both
+def scroll_to(page: Page, selector: str) -> None:
+    page.evaluate("(top) => scrollTo(0, top)", top_of(page, selector) - 8)
+    page.wait_for_timeout(300)
+
+
+def taken(page: Page, **settings: Any) -> Image.Image:
+    return Image.open(io.BytesIO(page.screenshot(**settings))).convert("RGB")
+
+
+def beside(*pictures: Image.Image) -> Image.Image:
+    """Pictures in a row, as high as the first, with a little room between."""
+    width = sum(picture.width for picture in pictures) + 16 * (len(pictures) - 1)
+    row = Image.new("RGB", (width, pictures[0].height), "white")
+    left = 0
+    for picture in pictures:
+        row.paste(picture, (left, 0))
+        left += picture.width + 16
+    return row
 
 
 def main() -> None:
-    """Serve the shipped checkpoint, take the picture, and write it small.
+    """Serve the shipped checkpoint, take the pictures, and write them small.
 
     A visitor's drawing would be refused, as unlike all photographs that the network learnt from.
     """
-    browser = os.environ.get("CALCINOSIS_BROWSER") or shutil.which("chromium")
-    if not browser:
+    program = os.environ.get("CALCINOSIS_BROWSER") or shutil.which("chromium")
+    if not program:
         sys.exit("There is no chromium; install it, or name a browser in CALCINOSIS_BROWSER.")
-    page = demo.build_app(
-        Predictor(SHIPPED, skip_ood_check=True), record=read_validation_stats(SHIPPED)
+    app = demo.build_app(
+        Predictor(SHIPPED, skip_ood_check=True),
+        record=read_validation_stats(SHIPPED),
+        mixups=read_mixups(SHIPPED),
     )
-    _, address, _ = demo.launch(page, prevent_thread_lock=True, quiet=True)
-    shown = photograph(address, browser)
-    page.close()
-    small = shown.quantize(_COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE)
-    small.save(PICTURE, optimize=True)
-    print(
-        f"{PICTURE.name}: {small.width} × {small.height} pixels, {PICTURE.stat().st_size:,} bytes"
-    )
+    _, address, _ = demo.launch(app, prevent_thread_lock=True, quiet=True)
+    with sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=program, args=["--no-sandbox"])
+        for name, take in (("page", desktop), ("phone", phone)):
+            shown = take(browser, address)
+            small = shown.quantize(
+                _COLOURS, method=Image.Quantize.MEDIANCUT, dither=Image.Dither.NONE
+            )
+            file = FOLDER / f"{name}.png"
+            small.save(file, optimize=True)
+            print(f"{file.name}: {small.width} × {small.height}, {file.stat().st_size:,} bytes")
+        browser.close()
+    app.close()
 
 
 if __name__ == "__main__":

@@ -13,6 +13,8 @@ from playwright.sync_api import Page
 from tests.drawings import draw, encode
 from tests.page.test_browser import look, serious, upload
 
+pytestmark = pytest.mark.slow
+
 Open = Callable[..., Page]
 PHOTO = encode(draw("gouty_tophus", size=(480, 400)))
 CONTEXTS = [
