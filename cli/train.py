@@ -51,6 +51,12 @@ def train(
         Path | None,
         typer.Option(help="With --ood: CSV of file and reason of more that is no photo."),
     ] = None,
+    outside: Annotated[
+        Path | None,
+        typer.Option(
+            help="With --ood: manifest, beside its photos, of what is asked about by source, such as ordinary skin."
+        ),
+    ] = None,
     facts: Annotated[
         Path | None,
         typer.Option(help="TOML of what the card says and nobody can compute; see docs/own.md."),

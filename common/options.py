@@ -21,6 +21,8 @@ class RunOptions:
         learning_curve: after training on fewer patients of the conditions.
         ood: on conditions left out, and on pictures that show no skin.
         off_topic: a CSV of further such pictures below the photographs' folder: file, reason.
+        outside: a manifest, beside its photographs, of further ones that show no lesion or are no clinical
+            photographs, such as ordinary skin and dermoscopy; asked about by `source`.
         facts: a TOML file of what the card says and nobody can compute; see `training/report/facts.toml`.
         command: how the run is made again, as its card says it.
     """
@@ -37,6 +39,7 @@ class RunOptions:
     learning_curve: bool = False
     ood: bool = False
     off_topic: Path | None = None
+    outside: Path | None = None
     facts: Path | None = None
     command: str = ""
 

@@ -16,17 +16,17 @@ from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import save_checkpoint
 from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.labels import joined
-from calcinosis.training.crossval import check_rows, run_cross_validation
+from calcinosis.training.crossval import CrossValidation, check_rows, run_cross_validation
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
 from calcinosis.training.evaluate.frequencies import count_frequencies
 from calcinosis.training.evaluate.out_of_fold import oof_cosines
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.fitted import fit
+from calcinosis.training.fit.fitted import Fitted, fit
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
-from calcinosis.training.report.facts import FILE, read_facts
+from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
-from calcinosis.training.robustness.ood import evaluate_ood, read_off_topic
+from calcinosis.training.robustness.ood import evaluate_ood, read_pictures
 from calcinosis.training.run_dir import lock_run_dir, manifest_digest
 
 log = logging.getLogger(__name__)
@@ -54,47 +54,18 @@ def train(
     device = device or Device(options.device, options.precision)
     check_rows(rows, root, recipe, options)
     facts = read_facts(options.facts or options.out / FILE)
-    pictures = read_off_topic(options.off_topic, root) if options.off_topic else {}
+    pictures = read_pictures(options, root, recipe)
     with lock_run_dir(options, recipe, rows, device):
         validated = run_cross_validation(rows, root, recipe, options, device)
         data, metrics = validated.data, validated.metrics
 
         log.info("the checkpoint: training on every photograph")
         fitted = fit(data, np.arange(len(data.rows)), options.work / "final")
-        network = fitted.build_network()
-        calibrator = fit_calibrator(
-            validated.logits,
-            data.labels,
-            data.groups.tolist(),
-            recipe.coverages,
-            joined(recipe.labels),
-        )
-        provenance = _provenance(data.rows, recipe, options.command)
-        provenance["start_weights"] = data.backbone.licence
-        config = CheckpointConfig(
-            name=recipe.name,
-            labels=recipe.labels,
-            backbone=recipe.backbone,
-            frozen_stages=recipe.frozen_stages,
-            multi_scale=network.multi_scale,
-            flip_tta=network.flip_tta,
-            preprocessing=data.preprocessing,
-            calibration=calibrator.calibration,
-            conformal=calibrator.conformal,
-            frequencies=count_frequencies(validated.predictions, recipe.normalised_prior),
-            ood=fit_ood_detector(
-                fitted.features[:, : network.channels],
-                oof_cosines(data, options.work),
-                IN_DISTRIBUTION,
-            ),
-            prior=recipe.normalised_prior,
-            licence=weights_licence(source_terms(provenance, facts)),
-            training=provenance,
-        )
+        config = _config(validated, fitted, facts, options)
         if device.is_main:
             if options.facts:
                 atomic_write(options.out / FILE, options.facts.read_bytes())
-            save_checkpoint(options.out, network, config)
+            save_checkpoint(options.out, fitted.build_network(), config)
         device.wait()
 
         if options.ood:
@@ -105,6 +76,39 @@ def train(
             write_json(options.out / "metrics.json", metrics)
             write_card(options.out)
     return config
+
+
+def _config(
+    validated: CrossValidation, fitted: Fitted, facts: Facts, options: RunOptions
+) -> CheckpointConfig:
+    """What the checkpoint says of itself."""
+    data, recipe, network = validated.data, validated.data.recipe, fitted.network
+    calibrator = fit_calibrator(
+        validated.logits,
+        data.labels,
+        data.groups.tolist(),
+        recipe.coverages,
+        joined(recipe.labels),
+    )
+    cosines = oof_cosines(data, options.work)
+    provenance = _provenance(data.rows, recipe, options.command)
+    provenance["start_weights"] = data.backbone.licence
+    return CheckpointConfig(
+        name=recipe.name,
+        labels=recipe.labels,
+        backbone=recipe.backbone,
+        frozen_stages=recipe.frozen_stages,
+        multi_scale=network.multi_scale,
+        flip_tta=network.flip_tta,
+        preprocessing=data.preprocessing,
+        calibration=calibrator.calibration,
+        conformal=calibrator.conformal,
+        frequencies=count_frequencies(validated.predictions, recipe.normalised_prior),
+        ood=fit_ood_detector(fitted.features[:, : network.channels], cosines, IN_DISTRIBUTION),
+        prior=recipe.normalised_prior,
+        licence=weights_licence(source_terms(provenance, facts)),
+        training=provenance,
+    )
 
 
 def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, Any]:

@@ -29,6 +29,7 @@ def test_every_other_option_of_a_run_is_in_it() -> None:
         "off_topic": "'a file.csv'",
         "repeats": "3",
         "facts": "f.toml",
+        "outside": "o.csv",
     }
     left_out = {"manifest", "root", "config", "out", "resume", "cache"}
     for option in TRAIN.params:

@@ -17,7 +17,6 @@ from calcinosis.training.evaluate.out_of_fold import oof_predictions
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.features import FeatureMaps
 from calcinosis.training.fit.finetune import (
-    TrainingViews,
     _Learner,
     disease_of,
     erase,
@@ -25,6 +24,7 @@ from calcinosis.training.fit.finetune import (
 )
 from calcinosis.training.fit.fitted import fit
 from calcinosis.training.fit.prepare import PreparedData, prepare_data
+from calcinosis.training.fit.training_views import TrainingViews
 
 from tests.training.drawn_sets import draw_set, tiny_recipe
 

@@ -21,8 +21,9 @@ from calcinosis.training.fit.features import (
     centre_crop_maps,
     maps_without_marks,
 )
-from calcinosis.training.fit.finetune import TrainingViews, split_trainable
+from calcinosis.training.fit.finetune import split_trainable
 from calcinosis.training.fit.marks import Box, find_all_marks
+from calcinosis.training.fit.training_views import TrainingViews
 from calcinosis.training.recipe import Recipe
 
 log = logging.getLogger(__name__)

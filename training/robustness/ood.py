@@ -2,15 +2,15 @@
 
 import csv
 import logging
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 from calcinosis.common.errors import TrainingError
-from calcinosis.data.manifest import open_source
-from calcinosis.data.synthetic import SKINS
+from calcinosis.common.options import RunOptions
+from calcinosis.data.manifest import open_source, read_manifest
 from calcinosis.model.finding import Finding
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
@@ -19,10 +19,13 @@ from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.prepare import PreparedData
+from calcinosis.training.recipe import Recipe
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
 log = logging.getLogger(__name__)
+
+Pictures = dict[str, dict[str, Image.Image]]
 
 ACCEPTED: Final = 0.95
 """Share of the conditions' held-out photos that the score's threshold accepts."""
@@ -41,7 +44,7 @@ def evaluate_ood(
     logits: Floats,
     checkpoint: Path,
     work: Path,
-    off_topic: Mapping[str, Image.Image],
+    pictures: Pictures,
 ) -> dict[str, Any]:
     """How much of what is foreign to a recipe is refused.
 
@@ -53,13 +56,14 @@ def evaluate_ood(
         logits: (rows, labels), out of fold.
         checkpoint: the folder of what was fitted on every photo; it is asked about the pictures.
         work: folder for what is kept.
-        off_topic: further pictures by name, such as X-rays.
+        pictures: of one's own, by kind and name; see `read_pictures`.
 
     Returns:
         For each kind of picture the figure of the share refused, which a reader meets as an unusable
         photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
-        `suggestive`, how many are taken for one condition. Conditions are judged by the prediction set
-        alone, pictures by all that a reader does.
+        `suggestive`, how many are taken for one condition; and of pictures `retake`, how many are
+        refused by the gate of photo quality. Conditions are judged by the prediction set alone, pictures
+        by all that a reader does.
     """
     learnt = oof_predictions(data, logits)
     kinds = {
@@ -72,11 +76,28 @@ def evaluate_ood(
     kinds["conditions it had never learnt"] = _of_others(never, never, alone)
     reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
-    for kind, pictures in {**_pictures(), "pictures of other things": off_topic}.items():
-        if pictures:
-            log.info("%s: %d pictures", kind, len(pictures))
-            kinds[kind] = _of_pictures(reader, list(pictures.values()), threshold)
+    for kind, own in {**_pictures(), **pictures}.items():
+        log.info("%s: %d pictures", kind, len(own))
+        kinds[kind] = _of_pictures(reader, list(own.values()), threshold)
     return kinds
+
+
+def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
+    """The pictures of one's own to ask about, by kind and name: what `options` calls off-topic, and outside.
+
+    Raises:
+        TrainingError: `bad_list`.
+        ManifestError, PhotoError: if a picture is absent or cannot be read.
+    """
+    pictures: Pictures = {}
+    if options.off_topic and (found := read_off_topic(options.off_topic, root)):
+        pictures["pictures of other things"] = found
+    if options.outside:
+        for row in read_manifest(options.outside, labels=recipe.labels):
+            source = open_source(options.outside.parent, row.file)
+            kind = pictures.setdefault(row.source.replace("_", " "), {})
+            kind[row.file] = open_photo(source, name=row.file)
+    return pictures
 
 
 def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
@@ -149,7 +170,8 @@ def _of_pictures(
     findings: list[Finding] = [reader.read(picture) for picture in pictures]
     refused = np.array([finding.outcome in ("retake", "out_of_scope") for finding in findings])
     caught = np.array([_is_caught(reader, picture, threshold) for picture in pictures])
-    return _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
+    shares = _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
+    return shares | {"retake": sum(finding.outcome == "retake" for finding in findings)}
 
 
 def _is_caught(reader: Predictor, picture: Image.Image, threshold: float) -> bool:
@@ -171,19 +193,12 @@ def _share(hit: np.ndarray) -> dict[str, Any]:
     return {"value": float(hit.mean()), "low": low, "high": high, "n": len(hit)}
 
 
-def _pictures() -> dict[str, dict[str, Image.Image]]:
+def _pictures() -> Pictures:
     """Pictures that need no photographs of one's own, by kind and name."""
     return {
         "natural photographs": dict(_natural()),
         "drawn pages of text": {f"{n}": _page(n) for n in range(_DRAWN)},
-        "noise": {f"{n}": _noise(n, (127, 127, 127), 70) for n in range(_DRAWN)},
-        "noise in the colours of skin": {
-            f"{n}": _noise(n, SKINS[n % len(SKINS)], 20) for n in range(_DRAWN)
-        },
-        "drawn even skin": {f"{n}": _noise(n, SKINS[n % len(SKINS)], 4) for n in range(_DRAWN)},
-        "drawn discs, as through a dermatoscope": {
-            f"{n}": _disc(_noise(n, SKINS[n % len(SKINS)], 12)) for n in range(_DRAWN)
-        },
+        "noise": {f"{n}": _noise(n) for n in range(_DRAWN)},
     }
 
 
@@ -198,10 +213,10 @@ def _natural() -> Iterator[tuple[str, Image.Image]]:
         yield name, Image.fromarray(getattr(data, name)()).convert("RGB")
 
 
-def _noise(seed: int, colour: Sequence[int], spread: float) -> Image.Image:
+def _noise(seed: int) -> Image.Image:
     random = np.random.default_rng(seed)
-    tone = np.array(colour) + random.integers(-15, 15)
-    pixels = tone + random.normal(0, spread, (_SIZE[1], _SIZE[0], 3))
+    grey = 127 + random.integers(-15, 15)
+    pixels = grey + random.normal(0, 70, (_SIZE[1], _SIZE[0], 3))
     return Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
 
 
@@ -214,12 +229,3 @@ def _page(seed: int) -> Image.Image:
         words = " ".join("x" * int(length) for length in random.integers(2, 9, 9))
         pen.text((20, 15 + 28 * line), words, fill=(30, 30, 40), font_size=18)
     return page
-
-
-def _disc(picture: Image.Image) -> Image.Image:
-    width, height = picture.size
-    seen = Image.new("L", picture.size, 0)
-    side = min(width, height)
-    left, upper = (width - side) / 2, (height - side) / 2
-    ImageDraw.Draw(seen).ellipse((left, upper, left + side, upper + side), fill=255)
-    return Image.composite(picture, Image.new("RGB", picture.size), seen)

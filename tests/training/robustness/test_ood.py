@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row
+from calcinosis.data.manifest import Row, write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.config import load_config
@@ -39,8 +39,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
         f"file,reason\n{rows[0].file},no clinical photograph of skin: food\n"
         f"{rows[1].file},the same file as another\n"
     )
+    elsewhere = tmp_path_factory.mktemp("outside")
+    outside = [replace(row, source="ordinary_skin") for row in draw_set(elsewhere, of_each=2)]
+    write_manifest(outside, elsewhere / "outside.csv")
     recipe = tiny_recipe(method="probe", frozen_stages=2)
-    options = RunOptions(out=out, cache=root / "cache", watermark=False, ood=True, off_topic=listed)
+    options = RunOptions(
+        out=out, cache=root / "cache", watermark=False, ood=True, off_topic=listed,
+        outside=elsewhere / "outside.csv",
+    )  # fmt: skip
     train(rows, root, recipe, options)
     return root, out, json.loads((out / "metrics.json").read_text())
 
@@ -50,10 +56,12 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
     found = metrics["out_of_distribution"]
     assert set(found) == {
         "conditions it had learnt", "conditions it had never learnt", "pictures of other things",
-        *_pictures(),
+        "ordinary skin", *_pictures(),
     }  # fmt: skip
     assert found["conditions it had never learnt"]["n"] == 12
     assert found["pictures of other things"]["n"] == 1
+    assert found["ordinary skin"]["n"] == 8
+    assert 0 <= found["ordinary skin"]["retake"] <= 8
     for block in found.values():
         for figure in (block, block["caught"]):
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
