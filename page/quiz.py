@@ -115,10 +115,10 @@ class Quiz:
             told["truth"],
             say("quiz.kept" if truth in ticked else "quiz.missed"),
             say("quiz.chosen", labels=say.listing(ticked) or say("quiz.nothing")),
-            say("quiz.points", points=points(ticked, truth, self.labels)),
+            say("quiz.points", points=_signed(points(ticked, truth, self.labels))),
         ]
         if tool:
-            earned = points(tool, truth, self.labels)
+            earned = _signed(points(tool, truth, self.labels))
             sentences.append(say("quiz.tool", labels=say.listing(tool), points=earned))
         elif "headline" in told:
             sentences.append(told["headline"])
@@ -151,8 +151,8 @@ class Quiz:
         mixups = self.mixups if self.mixups and set(self.mixups.asked) <= set(self.labels) else None
         return {
             "count": len(history),
-            "points": round(sum(earned) / len(earned)),
-            "tool_points": round(sum(tool) / len(tool)) if tool else None,
+            "points": _signed(round(sum(earned) / len(earned))),
+            "tool_points": _signed(round(sum(tool) / len(tool))) if tool else None,
             "rows": _table(self.labels, asked, rows),
             "tool_rows": _table(self.labels, mixups.asked, mixups.kept) if mixups else [],
             "tool_count": sum(mixups.asked.values()) if mixups else 0,
@@ -186,6 +186,10 @@ class Quiz:
         }
         said = {"say": words(language, self.labels), "labels": self.labels}
         return render("quiz", language, **{**nothing, **said, **values})
+
+
+def _signed(points: int) -> str:
+    return str(points).replace("-", "\u2212")
 
 
 def _table(
