@@ -5,7 +5,7 @@ import io
 from pathlib import Path
 from typing import Final
 
-from calcinosis.page.words import words
+from calcinosis.page.words import unbroken, words
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
 
@@ -18,6 +18,8 @@ _templates = Environment(
     undefined=StrictUndefined,
     trim_blocks=True,
     lstrip_blocks=True,
+    # What a finding says in the words of `model/words` keeps numbers and units together, too.
+    finalize=lambda value: unbroken(value) if type(value) is str else value,
 )
 
 

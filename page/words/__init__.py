@@ -38,11 +38,12 @@ def _unbroken(node: Any) -> Any:
         return {key: _unbroken(value) for key, value in node.items()}
     if isinstance(node, list):
         return [_unbroken(value) for value in node]
-    return (
-        re.sub(r"(?<=[\d}]) (?=%|mm\b|cm\b|MB\b)", "\u00a0", node)
-        if isinstance(node, str)
-        else node
-    )
+    return unbroken(node) if isinstance(node, str) else node
+
+
+def unbroken(text: str) -> str:
+    """A text in which no line ends between a number and its unit."""
+    return re.sub(r"(?<=[\d}]) (?=%|mm\b|cm\b|MB\b)", "\u00a0", text)
 
 
 def _replaced(table: dict[str, Any], by: dict[str, Any]) -> dict[str, Any]:
