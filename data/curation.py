@@ -18,6 +18,7 @@ from calcinosis.data.manifest import KINDS
 from rapidfuzz.distance import OSA
 
 TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
+MARKS_FILE = TAXONOMY_FILE.parent / "curated" / "marks.toml"
 SAME_DISEASE_FILE = TAXONOMY_FILE.parent / "curated" / "same_disease.toml"
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 
@@ -81,6 +82,13 @@ def disease_key(name: str) -> str:
     """
     known = _same_disease().get(" ".join(words(name)), name)
     return " ".join(sorted(words(known)))
+
+
+@cache
+def printed_marks() -> dict[str, tuple[float, float, float, float]]:
+    """Where some sources print their mark onto every photo, by eye: see data/curated/marks.toml."""
+    table = tomllib.loads(MARKS_FILE.read_text(encoding="utf-8"))
+    return {source: (box[0], box[1], box[2], box[3]) for source, box in table.items()}
 
 
 @cache

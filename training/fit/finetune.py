@@ -7,7 +7,7 @@ its own source uses, so that nothing is gained by telling the sources apart.
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -182,7 +182,7 @@ def split_trainable(network: Network, frozen_blocks: int) -> tuple[nn.Sequential
 
 def finetune(
     network: Network,
-    views: TrainingViews,
+    views: Callable[[], TrainingViews],
     rows: Integers,
     targets: Targets,
     recipe: Recipe,
@@ -198,7 +198,7 @@ def finetune(
 
     Args:
         network: its trainable stages are trained.
-        views: of all photos.
+        views: gives those of all photos; asked only where there is something to train.
         rows: the numbers (n,) of those that may be learnt from.
         targets: what is learnt of each of these.
         recipe: says how.
@@ -229,7 +229,7 @@ def finetune(
 
 def _train(
     network: Network,
-    views: TrainingViews,
+    views: Callable[[], TrainingViews],
     rows: Integers,
     targets: Targets,
     recipe: Recipe,
@@ -237,7 +237,7 @@ def _train(
     device: Device,
 ) -> None:
     """What `finetune` does where the weights are not known."""
-    run = _Run(network, views, rows, targets, recipe, device)
+    run = _Run(network, views(), rows, targets, recipe, device)
     state = State(folder, run.learner, run.averaged, run.optimizer)
     done = state.restore()
     log = EpochLog(folder, done)

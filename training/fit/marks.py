@@ -16,6 +16,7 @@ import torch
 from calcinosis.common.cache import cached_arrays
 from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
+from calcinosis.data.curation import printed_marks
 from calcinosis.data.dataset import PhotoDataset, batches
 from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
@@ -50,8 +51,9 @@ class Marks:
     def boxes(self, sources: Sequence[str]) -> list[tuple[Box, ...]]:
         """The boxes to keep out of each photo's view, as shares of its width and height.
 
-        A photo on which no mark was seen gets the common place of its source's, where most bear one: a
-        mark that is faint on a photo may be seen by a network all the same.
+        A photo on which no mark was seen gets the common place of its source's, where a quarter bears one:
+        a mark that is faint on a photo may be seen by a network all the same. What is known of a source by
+        eye stands before what was found.
 
         Args:
             sources: (n,) of the photos.
@@ -69,7 +71,11 @@ class Marks:
                 ]
         for sighting in self.sightings:
             boxes[sighting.photo] = (sighting.box,)
-        return boxes
+        known = printed_marks()
+        return [
+            (known[source],) if source in known else box
+            for source, box in zip(sources, boxes, strict=True)
+        ]
 
 
 def find_all_marks(rows: Sequence[Row], root: Path, cache: Path) -> Marks:

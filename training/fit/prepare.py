@@ -2,8 +2,10 @@
 
 import copy
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache as cache_result
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +41,8 @@ class PreparedData:
         maps: what its frozen stages make of the centre crop of each photo.
         unmarked: what they make of the largest square without a mark, of the photos that bear one; None
             unless the recipe avoids marks.
-        training_views: what fine-tuning learns from; None where the recipe has none.
+        training_views: gives what fine-tuning learns from, once one begins that was not done before; None
+            where the recipe has none.
         device: what it is computed on.
     """
 
@@ -52,7 +55,7 @@ class PreparedData:
     network: Network
     maps: FeatureMaps
     unmarked: FeatureMaps | None
-    training_views: TrainingViews | None
+    training_views: Callable[[], TrainingViews] | None
     device: Device
 
     @property
@@ -113,10 +116,22 @@ def prepare_data(
         marks = found.boxes([row.source for row in rows])
         if any(marks):
             unmarked = maps_without_marks(rows, root, marks, network, preprocessing, cache, device)
-    views = None
+    views: Callable[[], TrainingViews] | None = None
     if recipe.method == "finetune":
-        views = _training_views(
-            rows, root, recipe, network, preprocessing, maps, unmarked, marks, cache, device
+        views = cache_result(
+            partial(
+                _training_views,
+                rows,
+                root,
+                recipe,
+                network,
+                preprocessing,
+                maps,
+                unmarked,
+                marks,
+                cache,
+                device,
+            )
         )
     return PreparedData(
         recipe=recipe,

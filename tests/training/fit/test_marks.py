@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from calcinosis.data.audit.watermarks import Mark, Sighting
+from calcinosis.data.curation import printed_marks
 from calcinosis.data.manifest import Row
 from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit import marks as module
@@ -48,12 +49,17 @@ def test_a_mark_that_most_bear_is_taken_to_be_on_all_photos_of_its_source() -> N
     box, other = (0.1, 0.8, 0.3, 0.9), (0.5, 0.1, 0.6, 0.2)
     sightings = [Sighting(photo, 0, 0.9, box) for photo in range(4)]
     sightings.append(Sighting(10, 1, 0.9, other))
-    kinds = (Mark("atlas", "frame", box, 4, 8), Mark("clinic", "frame", other, 1, 12))
+    kinds = (Mark("book", "frame", box, 4, 8), Mark("clinic", "frame", other, 1, 12))
     found = Marks(kinds, tuple(sightings), np.zeros((20, 2), np.int64))
-    told = found.boxes(["atlas"] * 8 + ["clinic"] * 12)
+    told = found.boxes(["book"] * 8 + ["clinic"] * 12)
     assert all(one[0] == pytest.approx(box) for one in told[:8])
     assert told[10] == (other,)
     assert told[8] == told[9] == told[11] == ()  # one of twelve is a chance
+
+
+def test_what_is_known_of_a_source_by_eye_stands_before_what_was_found() -> None:
+    found = Marks((), (Sighting(0, 0, 0.9, (0.5, 0.5, 0.6, 0.6)),), np.zeros((2, 2), np.int64))
+    assert found.boxes(["atlas", "atlas"]) == [(printed_marks()["atlas"],)] * 2
 
 
 @given(size=SIZES)

@@ -27,7 +27,7 @@ SIZE = (320, 240)
 
 @pytest.fixture(scope="module")
 def confounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row]]:
-    """All of `atlas` bears a mark, and calcinosis comes from there alone; `clinic` bears none."""
+    """All of `book` bears a mark, and calcinosis comes from there alone; `clinic` bears none."""
     root, rows = tmp_path_factory.mktemp("photos"), []
     for label in LABELS:
         for n in range(12):
@@ -36,7 +36,7 @@ def confounded(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Row
             file = f"{label}-{n}.png"
             (stamped(photo) if marked else photo).save(root / file)
             kind = "target" if label != "other" else "lookalike"
-            source = "atlas" if marked else "clinic"
+            source = "book" if marked else "clinic"
             site = ("hand", "foot", "face", "")[n % 4] if label == "milium" else ""
             rows.append(
                 Row(file, label, source, file, source_label=label, kind=kind, body_site=site)
@@ -71,8 +71,8 @@ def test_the_watermark_s_pull_is_measured_on_the_photos_it_changes(
 ) -> None:
     pasted, masked = (judged[0]["watermark"][way] for way in ("pasted", "masked"))
     assert pasted["mean_change"]["n"] == 18  # of clinic
-    assert masked["mean_change"]["n"] == 30  # of atlas
-    assert pasted["photos"] == "those that bear no mark, given that of atlas"
+    assert masked["mean_change"]["n"] == 30  # of book
+    assert pasted["photos"] == "those that bear no mark, given that of book"
     assert pasted["label"] == "calcinosis_cutis"
     assert list(pasted["by_label"]) == list(LABELS)
     assert pasted["by_label"]["calcinosis_cutis"]["mean_change"] == pasted["mean_change"]
@@ -85,9 +85,9 @@ def test_a_label_of_one_source_is_not_learnt_without_it(
     judged: tuple[dict[str, Any], Path],
 ) -> None:
     blocks = judged[0]["leave_source_out"]
-    assert blocks["atlas"]["not_learnt"] == {"calcinosis_cutis": 12}
+    assert blocks["book"]["not_learnt"] == {"calcinosis_cutis": 12}
     assert blocks["clinic"]["not_learnt"] == {}
-    assert blocks["atlas"]["sensitivity"]["milium"]["n"] == 6
+    assert blocks["book"]["sensitivity"]["milium"]["n"] == 6
     assert blocks["clinic"]["balanced_accuracy"]["n"] == 18
     assert blocks["clinic"]["three_way_balanced_accuracy"]["value"] is None
 
@@ -122,7 +122,7 @@ def test_photos_that_bear_a_mark_are_read_without_it_too(
     recipe = tiny_recipe(method="probe", avoid_marks=True)
     data = prepare_data(assign_folds(rows), root, recipe, root / "cache", Device())
     assert data.unmarked is not None
-    marked = [n for n, row in enumerate(rows) if row.source == "atlas"]
+    marked = [n for n, row in enumerate(rows) if row.source == "book"]
     assert sorted(data.unmarked.rows) == marked
     different = np.abs(data.unmarked.values - data.maps.values[marked]).max(axis=(1, 2, 3))
     assert (different > 0.01).all()
@@ -132,19 +132,19 @@ def test_a_probe_learns_without_a_source_too(
     confounded: tuple[Path, list[Row]], tmp_path: Path
 ) -> None:
     blocks = judge(confounded, tmp_path, method="probe")["leave_source_out"]
-    assert blocks["atlas"]["not_learnt"] == {"calcinosis_cutis": 12}
+    assert blocks["book"]["not_learnt"] == {"calcinosis_cutis": 12}
 
 
 def test_no_probability_goes_to_what_was_not_learnt(
     judged: tuple[dict[str, Any], Path], confounded: tuple[Path, list[Row]]
 ) -> None:
-    assert judged[0]["leave_source_out"]["atlas"]["confusion"]["milium"]["calcinosis_cutis"] == 0
+    assert judged[0]["leave_source_out"]["book"]["confusion"]["milium"]["calcinosis_cutis"] == 0
     assert out_of_fold._renormalised(np.array([0.2, 0.3])) == pytest.approx([0.4, 0.6])
 
 
 def test_the_other_of_a_source_is_left_out_alone(judged: tuple[dict[str, Any], Path]) -> None:
     blocks = judged[0]["leave_other_out"]
-    assert set(blocks) == {"atlas", "clinic"}
+    assert set(blocks) == {"book", "clinic"}
     for (
         block
     ) in blocks.values():  # 6 of `other`, and the conditions of both sources to rank above it
