@@ -100,7 +100,7 @@ def test_a_framed_close_up_of_a_hand_or_foot_is_hardly_ever_called_blurred() -> 
         files = [r["file"] for r in csv.DictReader(table) if r["body_site"].startswith("acral")]
     photos = [open_photo(Path(root) / file) for file in files if (Path(root) / file).exists()]
     framed = [photo for photo in map(at_twice_its_size, photos) if min(photo.size) >= MIN_SIDE]
-    sharp = [measure(photo).sharpness >= BOUNDS["blurred"].least for photo in framed]
+    sharp = [measure(photo).sharpness >= BOUNDS["blurred"].minimum for photo in framed]
     assert len(sharp) > 80
     assert sharp.count(False) <= 0.02 * len(sharp)
 

@@ -58,7 +58,10 @@ def decoder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     named = tmp_path / "process"
     stand_in = tmp_path / "python"
     name = shlex.quote(str(named))
-    stand_in.write_text(f"#!/bin/sh\necho $$ > {name}.new\nmv {name}.new {name}\nexec sleep 60\n")
+    stand_in.write_text(
+        "#!/bin/sh\necho ready\n"  # as the worker says once it can decode
+        f"echo $$ > {name}.new\nmv {name}.new {name}\nexec sleep 60\n"
+    )
     stand_in.chmod(0o755)
     monkeypatch.setattr(sys, "executable", str(stand_in))
     monkeypatch.setattr(heic, "can_decode", lambda: True)

@@ -9,15 +9,15 @@ import pytest
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.config import GRAPH, SHIPPED, WEIGHTS, load_config
 from calcinosis.model.finding import outcome_of
-from calcinosis.training.evaluate.coverage_curve import Curve, curve_table
+from calcinosis.training.coverage_curve import Curve, curve_table
 from calcinosis.training.evaluate.frequencies import count_frequencies, reference_probabilities
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.predictions import read_predictions
-from calcinosis.training.evaluate.recalibrate import recalibrate
+from calcinosis.training.recalibrate import recalibrate
 
 from tests.training.tables import drawn_table
 
-NUMBERS = Path(__file__).parents[3] / "docs" / "numbers.md"
+NUMBERS = Path(__file__).parents[2] / "docs" / "numbers.md"
 FILES = ("config.json", "metrics.json", "predictions.csv")
 
 

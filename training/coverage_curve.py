@@ -1,6 +1,6 @@
 """What the coverage of the background costs and buys: how often a named condition is there, and how many are named.
 
-    python -m calcinosis.training.evaluate.coverage_curve model/weights
+    python -m calcinosis.training.coverage_curve model/weights
 
 prints the table of `docs/numbers.md` from a checkpoint's out-of-fold predictions. Each coverage sets a threshold per
 fold on the patients of the other folds; the conditions' thresholds stay. The best coverage is then chosen anew for
@@ -22,7 +22,7 @@ from calcinosis.training.evaluate.frequencies import reference_probabilities
 from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
 from calcinosis.training.evaluate.predictions import Predictions, read_predictions
-from calcinosis.training.evaluate.recalibrate import BY_FOLD
+from calcinosis.training.recalibrate import BY_FOLD
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
