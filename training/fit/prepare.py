@@ -89,22 +89,7 @@ def prepare_data(
     Raises:
         ManifestError, DataError, BackboneError: naming the file and the cure.
     """
-    torch.manual_seed(recipe.seed)
-    backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
-    if recipe.method == "finetune":
-        check_trainable_stages(backbone, recipe.frozen_stages)
-    preprocessing = backbone.preprocessing
-    if recipe.input_size:
-        preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
-    network = Network(
-        backbone,
-        len(recipe.labels),
-        frozen_stages=recipe.frozen_stages,
-        multi_scale=recipe.multi_scale,
-        flip_tta=recipe.flip_tta,
-    )
-    if recipe.method == "finetune":
-        split_trainable(network, recipe.frozen_blocks)  # refuses more than there are
+    backbone, network, preprocessing = _build_network(recipe)
     maps = centre_crop_maps(rows, root, network, preprocessing, cache, device)
     log.info("%d photographs read", len(rows))
     marks: list[tuple[Box, ...]] = [()] * len(rows)
@@ -146,6 +131,31 @@ def prepare_data(
         training_views=views,
         device=device,
     )
+
+
+def _build_network(recipe: Recipe) -> tuple[Backbone, Network, Preprocessing]:
+    """The pretrained network that the recipe begins with, and what prepares a photo for it.
+
+    Raises:
+        BackboneError: if it has no stages or blocks left to train.
+    """
+    torch.manual_seed(recipe.seed)
+    backbone = build_backbone(recipe.backbone, pretrained=recipe.pretrained)
+    if recipe.method == "finetune":
+        check_trainable_stages(backbone, recipe.frozen_stages)
+    preprocessing = backbone.preprocessing
+    if recipe.input_size:
+        preprocessing = preprocessing.model_copy(update={"size": recipe.input_size})
+    network = Network(
+        backbone,
+        len(recipe.labels),
+        frozen_stages=recipe.frozen_stages,
+        multi_scale=recipe.multi_scale,
+        flip_tta=recipe.flip_tta,
+    )
+    if recipe.method == "finetune":
+        split_trainable(network, recipe.frozen_blocks)  # refuses more than there are
+    return backbone, network, preprocessing
 
 
 def _training_views(

@@ -1,4 +1,4 @@
-"""How wrong it is where it is surest."""
+"""How often a prediction is wrong, by how confident it is: selective prediction."""
 
 from collections.abc import Iterator
 from typing import Final
