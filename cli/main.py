@@ -5,7 +5,7 @@ import sys
 from typing import Annotated, Final
 
 import typer
-from calcinosis.cli import data, demo, export, predict, train
+from calcinosis.cli import data, demo, doctor, export, predict, train
 from calcinosis.common.progress import is_rank_zero
 
 app: Final = typer.Typer(
@@ -26,6 +26,7 @@ for _command in (
     train.evaluate,
     export.export,
     export.bench,
+    doctor.doctor,
 ):
     app.command()(_command)
 
