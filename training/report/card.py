@@ -134,6 +134,7 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
             for label in labels
         ],
         "making": [
+            ("These weights", training.get("made")),
             ("Date", training.get("date")),
             ("Machine", training.get("machine")),
             ("Minutes", training.get("minutes")),
