@@ -32,6 +32,30 @@ from calcinosis.cli.main import main
 sys.argv = ["calcinosis", "predict", sys.argv[1], "--json"]
 main()
 """
+PAGE = """
+import calcinosis, base64, json, socket, sys, urllib.request
+from pathlib import Path
+from calcinosis.model.predictor import Predictor
+from calcinosis.page import server
+with socket.socket() as probe:
+    probe.bind(("127.0.0.1", 0))
+    port = probe.getsockname()[1]
+page = server.build_app(Predictor(skip_ood_check=True))
+server.launch(page, server_port=port, prevent_thread_lock=True, quiet=True)
+address = f"http://127.0.0.1:{port}/"
+urllib.request.urlopen(address).read()
+sent = base64.b64encode(Path(sys.argv[1]).read_bytes()).decode()
+asked = json.dumps({"data": [sent, "en"]}).encode()
+place = address + "gradio_api/call/finding_v1"
+request = urllib.request.Request(place, asked, {"Content-Type": "application/json"})
+number = json.load(urllib.request.urlopen(request))["event_id"]
+told = urllib.request.urlopen(f"{place}/{number}").read().decode()
+assert "prediction_set" in told, told
+page.close()
+"""
+WAYS = pytest.mark.parametrize(
+    "script", [LIBRARY, COMMAND, PAGE], ids=["library", "command", "page"]
+)
 
 
 def run(script: str, photo: Path, home: Path, *tracer: str) -> subprocess.CompletedProcess[str]:
@@ -55,7 +79,7 @@ def photo(tmp_path: Path) -> Path:
     return path
 
 
-@pytest.mark.parametrize("script", [LIBRARY, COMMAND], ids=["library", "command"])
+@WAYS
 def test_an_empty_home_stays_empty(script: str, photo: Path, tmp_path: Path) -> None:
     home = tmp_path / "home"
     home.mkdir()
@@ -65,7 +89,7 @@ def test_an_empty_home_stays_empty(script: str, photo: Path, tmp_path: Path) -> 
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="strace is not on this machine")
-@pytest.mark.parametrize("script", [LIBRARY, COMMAND], ids=["library", "command"])
+@WAYS
 def test_no_connection_is_made_but_to_this_machine(
     script: str, photo: Path, tmp_path: Path
 ) -> None:
@@ -76,7 +100,7 @@ def test_no_connection_is_made_but_to_this_machine(
     if "ptrace" in done.stderr.lower():
         pytest.skip("programs may not be traced here")
     assert done.returncode == 0, done.stderr
-    asked = re.findall(r"sin6?_addr[^)]*\"([^\"]+)\"", trace.read_text())
+    asked = re.findall(r"inet_(?:addr|pton)\((?:AF_INET6, )?\"([^\"]+)\"", trace.read_text())
     assert [address for address in asked if address not in ("127.0.0.1", "::1")] == []
 
 
