@@ -2,11 +2,11 @@
 
 import copy
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 from calcinosis.common.errors import PhotoError
@@ -23,6 +23,23 @@ from PIL import Image
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is the backend, and nowhere else
     from calcinosis.model.network import Network
+
+Given = TypeVar("Given")
+Made = TypeVar("Made")
+
+
+def map_in_order(
+    function: Callable[[Given], Made], items: Iterable[Given], *, workers: int
+) -> Iterator[Made]:
+    """The function of each item, in their order, in as many threads as `workers` and not far ahead."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > 2 * workers:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
 
 
 class Predictor:
@@ -106,20 +123,24 @@ class Predictor:
 
         A predictor with one thread is the quickest here: each worker then keeps a core of its own.
         """
-        with ThreadPoolExecutor(workers) as pool:
-            waiting: deque[Future[Finding | PhotoError]] = deque()
-            for photo in photos:
-                waiting.append(pool.submit(self._read_or_error, photo))
-                if len(waiting) > 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+        return map_in_order(self._read_or_error, photos, workers=workers)
 
     def _read_or_error(self, photo: Image.Image | str | Path | bytes) -> Finding | PhotoError:
         try:
             return self.read(photo)
         except PhotoError as error:
             return error
+
+    def logits(self, photo: Image.Image | str | Path | bytes) -> Floats:
+        """What the network alone gives for a photo (labels,), whatever the gates would say.
+
+        Raises:
+            PhotoError: if the file cannot be read as a photo.
+        """
+        picture = as_photo(photo) if isinstance(photo, Image.Image) else open_photo(photo)
+        inputs = self.config.preprocessing.array(picture)[None]
+        logits: Floats = self.backend.forward_with_cam(inputs).logits[0]
+        return logits
 
     def predict_group(self, photos: Sequence[Image.Image | str | Path | bytes]) -> Finding:
         """One finding for several photos of one lesion.

@@ -13,7 +13,7 @@ from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Predictor
+from calcinosis.model.predictor import Predictor, map_in_order
 from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.predictions import read_predictions
@@ -73,6 +73,9 @@ def test_serving_prepares_a_photo_as_training_did(
     evaluated = read_predictions(tmp_path / "predictions.csv")
     assert evaluated.file == tuple(row.file for row in rows[:6])  # asked is answered
     assert "<html" in (tmp_path / "report.html").read_text()
+    evaluate(rows[3:6], root, out, tmp_path / "fewer", workers=0)
+    fewer = read_predictions(tmp_path / "fewer" / "predictions.csv")
+    assert (fewer.probabilities == evaluated.probabilities[3:]).all()  # whoever the neighbours are
     reader = Predictor(out)
     for i, row in enumerate(rows[:6]):
         finding = reader.read(root / row.file)
@@ -127,14 +130,11 @@ def test_a_photo_without_an_answer_is_named(
 ) -> None:
     root, rows, out = trained
 
-    class Short(list[Any]):
-        """Batches of which the last never comes."""
+    def short(function: Any, asked: list[Row], *, workers: int) -> Iterator[Any]:
+        """Answers of which the last four never come."""
+        return map_in_order(function, asked[:-4], workers=workers)
 
-        def __iter__(self) -> Iterator[Any]:
-            return iter(list(super().__iter__())[:-1])
-
-    batches = evaluate_module.batches
-    monkeypatch.setattr(evaluate_module, "batches", lambda *a, **k: Short(batches(*a, **k)))
+    monkeypatch.setattr(evaluate_module, "map_in_order", short)
     with pytest.raises(TrainingError, match="20 photos were asked about and 16 answered") as caught:
         evaluate(rows[:20], root, out, tmp_path, workers=0)
     assert caught.value.name == rows[16].file
