@@ -1,5 +1,6 @@
 """The decision: what a reader of a photo is told. Every outcome ends at a clinician."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
@@ -240,7 +241,9 @@ def decide(
         shown=shown_probabilities(probabilities, coverage),
         prediction_set=tuple(prediction_set),
         reasons=tuple(
-            _reasons(say, prediction_set, prior, coverage, frequencies, heat_maps, left_out)
+            _reasons(
+                say, prediction_set, reference, prior, coverage, frequencies, heat_maps, left_out
+            )
         ),
         advice=_advice(say, prediction_set),
         checkpoint=checkpoint,
@@ -311,8 +314,8 @@ def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Seq
         photos=frequency.photos,
         right=frequency.right,
         label=say.listing(named(prediction_set), "or"),
-        low=f"{100 * low:.0f}",
-        high=f"{100 * high:.0f}",
+        low=math.floor(100 * low),  # outward, so that no share below all reads 100
+        high=math.ceil(100 * high),
     )
 
 
@@ -326,6 +329,7 @@ def _danger(say: Words, frequencies: Frequencies | None) -> str:
 def _reasons(
     say: Words,
     prediction_set: Sequence[str],
+    reference: Mapping[str, float],
     prior: Mapping[str, float],
     coverage: Mapping[str, Coverage],
     frequencies: Frequencies | None,
@@ -342,6 +346,11 @@ def _reasons(
             ),
         )
     ]
+    if kept := _kept_as_mimics(prediction_set, reference):
+        leader = max(reference, key=lambda label: reference[label])
+        reasons.append(
+            say("reasons.mimic", kept=say.listing(kept, "or"), label=say.label(leader))
+        )
     least = min(labels, key=lambda name: coverage[name].lower or 1.0)
     if (lower := coverage[least].lower) is not None:
         reasons.append(
@@ -367,6 +376,14 @@ def _reasons(
     return [*reasons, _prior_sentence(say, prior), say("reasons.labels_seen_rarely")]
 
 
+def _kept_as_mimics(
+    prediction_set: Sequence[str], reference: Mapping[str, float]
+) -> tuple[str, ...]:
+    """What is on the list though a label that is not on it is more probable: the leader looks the same."""
+    out = max((p for label, p in reference.items() if label not in prediction_set), default=0.0)
+    return tuple(label for label in prediction_set if reference[label] < out)
+
+
 def _advice(say: Words, prediction_set: Sequence[str]) -> str:
     settle = [say.settle(label) for label in prediction_set]
     return " ".join([say("deferral.statement"), *settle, say("deferral.red_flags")])
@@ -378,5 +395,5 @@ def _prior_sentence(say: Words, prior: Mapping[str, float]) -> str:
 
 
 def _percent(share: float) -> str:
-    """A share in percent, with one digit after the point where it has one: 90%, 99.5%."""
-    return f"{100 * share:.3g}%"
+    """A share in percent, with one digit after the point where it has one: 90 %, 99.5 %."""
+    return f"{100 * share:.3g}\u00a0%"

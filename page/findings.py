@@ -134,7 +134,7 @@ def _coverage(finding: Finding, say: Words) -> list[str]:
         nominal = f"{100 * told.nominal:.3g}\u00a0%"
         line = say("finding.coverage_line", label=say.label(label), nominal=nominal)
         if told.lower is not None and told.patients is not None:
-            lower = f"{round(100 * told.lower)}\u00a0%"
+            lower = f"{100 * told.lower:.3g}\u00a0%"
             line += " " + say("finding.coverage_bound", lower=lower, patients=told.patients)
         lines.append(line)
     return lines
@@ -147,8 +147,8 @@ def _record(record: Mapping[str, Figure], say: Words) -> list[str]:
             label=say.label(label),
             count=round(figure.value * figure.n),
             total=figure.n,
-            low=f"{figure.low:.0%}",
-            high=f"{figure.high:.0%}",
+            low=f"{100 * figure.low:.3g}\u00a0%",
+            high=f"{100 * figure.high:.3g}\u00a0%",
         )
         for label, figure in record.items()
     ]

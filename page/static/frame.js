@@ -158,7 +158,7 @@ async function addViews(files) {
 
 function startOver() {
   photos.length = current = 0;
-  sent = null;
+  sent = asked = null; // an answer that is still to come is of nothing then
   complain(""); say(strings.cleared);
   show();
   trigger("clear", {});
@@ -198,6 +198,7 @@ function ask(what, again = false) {
 // The page calls this when the server has answered, or has failed to.
 window.calcinosisAnswered = (answered) => {
   looking = false;
+  if (!asked) { trigger("clear", {}); show(); return; }
   if (answered) sent = asked;
   show();
   const refused = document.querySelector(".cc-problem, .cc-finding.cc-retake");

@@ -194,7 +194,7 @@ def test_the_prior_is_stated(prior: dict[str, float]) -> None:
 
 def test_the_coverage_is_stated() -> None:
     finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=covered(0.95), checkpoint="tiny")
-    assert "95%" in " ".join(finding.reasons)
+    assert "95\u00a0%" in " ".join(finding.reasons)
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,48 @@ def test_the_lower_bound_stands_beside_the_nominal_coverage() -> None:
     finding = decide(PRIOR, [OTHER], prior=PRIOR, coverage=promised, checkpoint="tiny")
     said = " ".join(finding.reasons)
     assert "21 patients" in said
-    assert "79.3%" in said
+    assert "79.3\u00a0%" in said
     assert "approximation" in said
     told = finding.as_json()["coverage"]["gouty_tophus"]
     assert told == {"nominal": 0.9, "lower": 0.793, "patients": 21}
+
+
+def test_a_mimic_that_is_kept_beside_a_likelier_absentee_is_explained() -> None:
+    probabilities = dict(zip(LABELS, (0.01, 0.7, 0.09, 0.2), strict=True))
+    kept = ["calcinosis_cutis", "gouty_tophus", OTHER]
+    even = dict.fromkeys(LABELS, 0.25)
+    for language in ("en", "es"):
+        say = words(language)
+        explained = say("reasons.mimic", kept=say.label(kept[0]), label=say.label(kept[1]))
+        for prediction_set, said in ((kept, True), ([*kept, "milium"], False)):
+            finding = decide(
+                probabilities,
+                prediction_set,
+                prior=even,
+                coverage=covered(),
+                checkpoint="tiny",
+                language=language,
+            )
+            assert (explained in finding.reasons) == said
+
+
+def test_an_interval_is_rounded_outward() -> None:
+    row = Frequency(
+        prediction_set=(OTHER,),
+        leader=OTHER,
+        low=0,
+        high=1,
+        photos=931,
+        patients=905,
+        shown={OTHER: 931},
+        interval=(0.9958, 1.0),
+    )
+    finding = decide(
+        dict(zip(LABELS, (0.1, 0.1, 0.1, 0.7), strict=True)),
+        [OTHER],
+        prior=PRIOR,
+        coverage=covered(),
+        checkpoint="tiny",
+        frequencies=Frequencies(photos={OTHER: 931}, rows=(row,)),
+    )
+    assert "99 to 100" in finding.frequency_text

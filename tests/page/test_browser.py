@@ -18,6 +18,7 @@ from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import BOUNDS, find_quality_issue
 from calcinosis.page import server as demo
+from calcinosis.page.requests import MOST_PHOTOS
 from calcinosis.page.words import words
 from PIL import Image
 from playwright.sync_api import Page, Route
@@ -160,6 +161,21 @@ def test_a_change_of_language_keeps_the_finding_and_tells_it_anew(open_page: Ope
     assert page.is_visible(".cc-stale-note")
     page.wait_for_selector("[data-do=look]:not([disabled])")
     assert page.inner_text("[data-show=status]") == "El resultado está listo."
+
+
+def test_what_is_started_over_while_it_is_read_brings_no_finding(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    with page.expect_response("**/queue/data*") as answered:
+        page.click("[data-do=look]:not([disabled])")
+        page.click("[data-do=over]")
+    answered.value.finished()
+    page.wait_for_timeout(1000)
+    assert page.query_selector(".cc-finding") is None
+    assert page.inner_text("[data-show=status]") == words().table["frame"]["cleared"]
+    upload(page, drawn())
+    look(page)
+    assert page.is_hidden(".cc-stale-note")
 
 
 def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
@@ -664,20 +680,23 @@ def test_a_finding_prints_without_the_tools_around_it(open_page: Open) -> None:
 
 
 @pytest.mark.parametrize("paper", ["A4", "Letter"])
-@pytest.mark.parametrize("with_photo", [False, True])
+@pytest.mark.parametrize("photos", [0, 1, MOST_PHOTOS])
 def test_the_notes_are_one_page_with_room_for_what_the_clinician_found(
-    open_page: Open, tmp_path: Path, paper: str, with_photo: bool
+    open_page: Open, tmp_path: Path, paper: str, photos: int
 ) -> None:
     page = open_page(locale="es-ES")  # the longer words
     page.wait_for_selector("html[lang=es]")
     upload(page, drawn())
+    view = {"name": "a.png", "mimeType": "image/png", "buffer": drawn()}
+    page.set_input_files("#cc-add", [view] * (photos - 1))  # type: ignore[list-item]
     look(page)
-    page.set_checked("#cc-with-photo", with_photo)
+    page.set_checked("#cc-with-photo", photos > 0)
     with page.expect_download() as download:
         page.click(".cc-report a:visible")
     notes = page.context.new_page()
     notes.set_content(Path(download.value.path()).read_text(encoding="utf-8"))
     assert len(notes.query_selector_all(".cc-line")) == 2
+    assert len(notes.query_selector_all("img")) == 2 * photos
     assert "Lo que encontró el profesional" in notes.inner_text("body")
     assert "Lo que dijo la herramienta, sin cambios" in notes.inner_text("body")
     printed = notes.pdf(format=paper, prefer_css_page_size=False)
