@@ -348,9 +348,7 @@ def _reasons(
     ]
     if kept := _kept_as_mimics(prediction_set, reference):
         leader = max(reference, key=lambda label: reference[label])
-        reasons.append(
-            say("reasons.mimic", kept=say.listing(kept, "or"), label=say.label(leader))
-        )
+        reasons.append(say("reasons.mimic", kept=say.listing(kept, "or"), label=say.label(leader)))
     least = min(labels, key=lambda name: coverage[name].lower or 1.0)
     if (lower := coverage[least].lower) is not None:
         reasons.append(
@@ -373,7 +371,10 @@ def _reasons(
     for number, problem in left_out.items():
         reason = say(f"quality.{problem.code}.reason", **problem.values)
         reasons.append(say("reasons.left_out", number=number, reason=reason))
-    return [*reasons, _prior_sentence(say, prior), say("reasons.labels_seen_rarely")]
+    reasons.append(_prior_sentence(say, prior))
+    if len(set(prior.values())) > 1:
+        reasons.append(say("reasons.still"))
+    return [*reasons, say("reasons.labels_seen_rarely")]
 
 
 def _kept_as_mimics(

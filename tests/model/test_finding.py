@@ -190,6 +190,7 @@ def test_the_prior_is_stated(prior: dict[str, float]) -> None:
     said = " ".join(finding.reasons)
     for label, chance in prior.items():
         assert f"{words().label(label)} {chance:.3g}" in said
+    assert (words()("reasons.still") in said) == (prior != PRIOR)
 
 
 def test_the_coverage_is_stated() -> None:

@@ -149,7 +149,9 @@ def test_how_often_the_set_was_right_is_said_with_counts_and_intervals(
     record = read_validation_stats(tmp_path)
     told_with = Reader(reader.config, reader.prior.tolist(), record)
     html = finding_html(reader.read(photo), [photo], told_with, "en")
-    assert "calcinosis cutis: 12 of 15 photographs (95\u00a0% interval 52\u00a0% to 96\u00a0%)" in html
+    assert (
+        "calcinosis cutis: 12 of 15 photographs (95\u00a0% interval 52\u00a0% to 96\u00a0%)" in html
+    )
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[]", '{"conformal": {"coverage": {"a": 1}}}'])
