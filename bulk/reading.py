@@ -20,11 +20,13 @@ class Job:
         root: the folder that the manifest's files lie below.
         checkpoint: that is asked.
         prior: the chances that probabilities assume; the checkpoint's unless given.
+        language: of the reasons and the advice.
     """
 
     root: Path
     checkpoint: Path
     prior: tuple[float, ...] | None = None
+    language: str = "en"
 
 
 class Worker:
@@ -35,7 +37,7 @@ class Worker:
         from calcinosis.model.predictor import Predictor
 
         self._root = job.root
-        self._reader = Predictor(job.checkpoint, prior=job.prior, threads=1)
+        self._reader = Predictor(job.checkpoint, prior=job.prior, language=job.language, threads=1)
         self.labels: tuple[str, ...] = self._reader.config.labels
 
     def read(self, first: int, files: Sequence[str]) -> list[Record]:

@@ -122,6 +122,7 @@ def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_P
         "rows_a_part": rows_a_part,
         "checkpoint": digest_of(job.checkpoint),
         "prior": None if job.prior is None else list(job.prior),
+        **({} if job.language == "en" else {"language": job.language}),
     }
     check_claim(out, depends_on)
     failed = {chunk: failed_in(out, chunk) for chunk in index.chunks}

@@ -101,8 +101,6 @@ def predict(
     if manifest:
         if photos or as_json or output_format != "text" or heatmap or not root or not out:
             raise typer.BadParameter("--manifest goes with --root and --out, and without photos")
-        if language != "en":
-            raise typer.BadParameter("--language goes with photos; the table is in English")
         _predict_table(manifest, root, out, question, workers, engine)
     if not photos:
         raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
@@ -329,7 +327,7 @@ def _predict_table(
     if question.context:
         prior = tuple(question.open_predictor(threads=1).prior.tolist())
     try:
-        job = Job(root, question.checkpoint or SHIPPED, prior)
+        job = Job(root, question.checkpoint or SHIPPED, prior, question.language)
         run = open_run(manifest, job, out)
         if engine == "ray":
             from calcinosis.bulk.on_ray import read_on_ray

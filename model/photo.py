@@ -15,6 +15,9 @@ from calcinosis.model import heic, repair
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
+NO_END_MARK: Final = "calcinosis: no end mark"
+"""What `Image.info` of an opened photo holds where its JPEG lacks its end mark, and nothing else."""
+
 MAX_BYTES: Final = 30 * 1024 * 1024
 MAX_PIXELS: Final = 40_000_000
 
@@ -113,6 +116,7 @@ def _repaired(content: bytes, name: str) -> Image.Image:
         if content.startswith(repair.JPEG) and (both := repair.with_end_mark(content)):
             first, second = (_decode(one, name) for one in both)
             if first.tobytes() == second.tobytes():
+                first.info[NO_END_MARK] = True
                 return first
     except PILLOW_ERRORS:
         pass
@@ -206,7 +210,10 @@ def as_photo(picture: Image.Image) -> Image.Image:
         upright = _to_srgb(upright, profile)
     coloured = upright if upright.mode == "RGB" else upright.convert("RGB")
     # A fresh picture, so that nothing of the file's metadata comes along.
-    return Image.frombytes("RGB", coloured.size, coloured.tobytes())
+    fresh = Image.frombytes("RGB", coloured.size, coloured.tobytes())
+    if picture.info.get(NO_END_MARK) is True:  # text of a PNG may have any key
+        fresh.info[NO_END_MARK] = True
+    return fresh
 
 
 def _upright(picture: Image.Image) -> Image.Image:

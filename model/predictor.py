@@ -4,6 +4,7 @@ import copy
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
@@ -16,7 +17,7 @@ from calcinosis.model.context import prior_given
 from calcinosis.model.engine import Floats, Output, open_backend
 from calcinosis.model.finding import Finding, HeatMap, coverage_of, decide, retake_finding
 from calcinosis.model.labels import conditions
-from calcinosis.model.photo import as_photo, open_photo
+from calcinosis.model.photo import NO_END_MARK, as_photo, open_photo
 from calcinosis.model.quality import QualityIssue, find_quality_issue
 from calcinosis.model.words import words
 from PIL import Image
@@ -172,7 +173,7 @@ class Predictor:
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
         members = config.conformal.prediction_sets(config.calibration.probabilities(logits))[0]
-        return decide(
+        finding = decide(
             dict(zip(config.labels, probabilities.tolist(), strict=True)),
             [label for label, member in zip(config.labels, members, strict=True) if member],
             prior=prior,
@@ -186,6 +187,10 @@ class Predictor:
             left_out=issues,
             language=self.language,
         )
+        if not any(picture.info.get(NO_END_MARK) for picture in pictures):
+            return finding
+        note = words(self.language)("reasons.no_end_mark")
+        return replace(finding, reasons=(*finding.reasons, note))
 
     def _output(self, picture: Image.Image) -> Output | QualityIssue:
         """What the network predicts for a photo, or why that would mean nothing."""

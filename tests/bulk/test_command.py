@@ -24,6 +24,12 @@ def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
     given = ("--root", photos, "--checkpoint", checkpoint, "--workers", 1)
     code, said = run("--manifest", good, "--out", tmp_path / "good.parquet", *given)
     assert (code, "1 got a finding" in said) == (0, True)
+    spanish = tmp_path / "es.parquet"
+    assert run("--manifest", good, "--out", spanish, *given, "--language", "es")[0] == 0
+    said_in = [
+        parquet.read_table(t)["advice"][0].as_py() for t in (spanish, tmp_path / "good.parquet")
+    ]
+    assert said_in[0] != said_in[1]
     out = tmp_path / "all.parquet"
     for _ in range(2):  # the second time all is known, and the answer is the same
         code, said = run("--manifest", photos / "manifest.csv", "--out", out, *given)

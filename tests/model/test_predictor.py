@@ -239,3 +239,14 @@ def test_a_checkpoint_that_is_not_there_is_a_typed_error(tmp_path: Path) -> None
 def test_a_language_that_is_not_there_is_refused(tiny_checkpoint: Path) -> None:
     with pytest.raises(ValueError, match="tlh"):
         Predictor(tiny_checkpoint, language="tlh")
+
+
+def test_a_jpeg_without_its_end_mark_is_read_and_the_finding_says_so(tiny_checkpoint: Path) -> None:
+    whole = encode(draw("milium", size=(320, 288)), "JPEG", quality=90)
+    for language, words in (("en", "end mark"), ("es", "marca final")):
+        predictor = Predictor(tiny_checkpoint, language=language)
+        expected, found = predictor.read(whole), predictor.read(whole[:-2])
+        assert found.probabilities == expected.probabilities
+        assert not any(words in reason for reason in expected.reasons)
+        assert words in found.reasons[-1]
+        assert predictor.read(open_photo(whole[:-2])) == found
