@@ -15,7 +15,7 @@ _BISECTIONS = 60
 
 
 class Conformal(BaseModel):
-    """Split conformal prediction, one threshold per label (Vovk 2013, arXiv:1209.2673).
+    """Class-conditional (Mondrian) split conformal prediction, one threshold per label (Vovk 2013, arXiv:1209.2673).
 
     A label is in the prediction set when its probability under the reference prior reaches its threshold.
     Thresholds are set on patients, each by its worst photo, so that of new patients *of that label* about

@@ -51,7 +51,7 @@ class Recipe(BaseModel):
         erased: share of the samples of which a rectangle is erased (Zhong et al. 2020, arXiv:1708.04896).
         dropout: of the features that name the source labels.
         freeze_batch_norm: keep the pretrained batch statistics while fine-tuning.
-        ema_decay: decay of the running average of the weights, a step.
+        ema_decay: decay, per step, of the exponential moving average (EMA) of the weights.
         coverage: of the prediction sets: a number, or a table per label, where labels that it does not name
             have 0.9. What the table asks is refused where a fold's calibration patients are too few for it.
         prior: chances of the labels that the checkpoint's probabilities assume; equal unless given.

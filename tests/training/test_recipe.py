@@ -6,10 +6,14 @@ import pytest
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.recipe import load_recipe
 
-CONFIGS = Path(__file__).parents[2] / "training" / "configs"
+ROOT = Path(__file__).parents[2]
+RECIPES = [
+    *sorted((ROOT / "training" / "configs").glob("*.toml")),
+    ROOT / "notebooks" / "drawn.toml",
+]
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
+@pytest.mark.parametrize("path", RECIPES, ids=lambda path: path.stem)
 def test_shipped_recipes_load(path: Path) -> None:
     assert load_recipe(path).labels[-1] == "other"
 
