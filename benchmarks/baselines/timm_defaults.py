@@ -6,7 +6,7 @@ Its batch of 128 is gathered from four of 32, as with `--batch-size 32 --grad-ac
 
 import timm
 import torch
-from calcinosis.benchmarks.peers.task import read_task
+from calcinosis.benchmarks.baselines.task import read_task
 from PIL import Image
 from timm.data import create_transform
 from timm.loss import LabelSmoothingCrossEntropy

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import torch
 from autogluon.multimodal import MultiModalPredictor
-from calcinosis.benchmarks.peers.task import ARCHITECTURE, read_task
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, read_task
 from safetensors.torch import load_file
 
 if __name__ == "__main__":

@@ -1,32 +1,27 @@
-"""Runs every peer on the same folds with the same budget of time, and writes one table.
+"""Runs every baseline on the same folds with the same budget of time, and writes one table.
 
-    python -m calcinosis.benchmarks.peers.compare --manifest data/curated/pool.csv --root photos --out runs/peers \
+    python -m calcinosis.benchmarks.baselines.compare --manifest data/curated/pool.csv --root photos --out runs/baselines \
         --minutes 8 --folds 0 1
 
 Minutes are those of a machine that does nothing else: processor time, divided by the number of cores. Started
-again it goes on where it was. A peer that fails, or is not installed, is named in the table with the
+again it goes on where it was. A baseline that fails, or is not installed, is named in the table with the
 last line it said. This project itself is cross-validated once with `--recipe`, on all folds; its minutes are
 those of one fold.
 """
 
 import argparse
 import ast
-import contextlib
 import csv
 import json
-import os
-import resource
-import subprocess
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import psutil
-from calcinosis.benchmarks.peers.task import ARCHITECTURE, CORES
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, CORES
+from calcinosis.benchmarks.baselines.watch import watch
 from calcinosis.common.files import write_json
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.backbones import lite_weights
@@ -46,7 +41,7 @@ from safetensors.torch import save_file
 
 HERE: Final = Path(__file__).parent
 OURS: Final = "calcinosis"
-PEERS: Final = {
+BASELINES: Final = {
     "fastai": ["fastai_vision"],
     "torchvision": ["torchvision_reference"],
     "timm": ["timm_defaults"],
@@ -65,21 +60,8 @@ FIGURES: Final = (
     "auroc.milium",
 )
 _LATE: Final = 2
-"""A peer is ended after so many times its budget, as a user would, and `_GRACE` minutes to begin."""
+"""A baseline is ended after so many times its budget, as a user would, and `_GRACE` minutes to begin."""
 _GRACE: Final = 5
-_STARVED: Final = 20
-"""Times that limit by the clock, after which it is taken to hang."""
-_ENVIRONMENT: Final = {
-    "HF_HUB_OFFLINE": "1",
-    "OMP_WAIT_POLICY": "passive",  # a thread that waits must not count as one that works
-    # By default glibc hands the large blocks of each step back to the system and fetches them anew, which took half
-    # of the processor's time of fp32 training here: 182 ms a photo of EfficientNet-Lite2 beside 112.
-    "MALLOC_ARENA_MAX": "1",
-    "MALLOC_MMAP_MAX_": "0",
-    "MALLOC_TOP_PAD_": "268435456",
-    "MALLOC_TRIM_THRESHOLD_": "100000000000",
-}
-"""The same for all."""
 
 
 def main() -> None:
@@ -88,10 +70,10 @@ def main() -> None:
     parser.add_argument("--root", type=Path, required=True)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument(
-        "--minutes", type=float, default=8.0, help="for each fold of each peer, of all cores"
+        "--minutes", type=float, default=8.0, help="for each fold of each baseline, of all cores"
     )
     parser.add_argument("--folds", type=int, nargs="+", default=[0])
-    parser.add_argument("--only", nargs="+", choices=[OURS, *PEERS], default=[OURS, *PEERS])
+    parser.add_argument("--only", nargs="+", choices=[OURS, *BASELINES], default=[OURS, *BASELINES])
     parser.add_argument("--recipe", type=Path, default=Path("training/configs/lite2.toml"))
     parser.add_argument(
         "--ours",
@@ -99,7 +81,11 @@ def main() -> None:
         help="predictions.csv of a crossval or train with the same folds, instead of running one",
     )
     parser.add_argument(
-        "--python", action="append", default=[], metavar="PEER=PATH", help="a peer's own Python"
+        "--python",
+        action="append",
+        default=[],
+        metavar="BASELINE=PATH",
+        help="a baseline's own Python",
     )
     given = parser.parse_args()
     pythons = dict(pair.split("=", 1) for pair in given.python)
@@ -119,7 +105,7 @@ def main() -> None:
         for fold in given.folds:
             python = pythons.get(name, sys.executable)
             folder = given.out / name / f"fold-{fold}"
-            run_peer(name, python, rows, fold, given.root, weights, given.minutes, folder)
+            run_baseline(name, python, rows, fold, given.root, weights, given.minutes, folder)
     write_table(given.out, rows, given.folds, given.only, given.minutes)
 
 
@@ -150,7 +136,7 @@ def take_over(predictions: Path, rows: Sequence[Row], out: Path) -> None:
     write_predictions(table, out / "run" / "predictions.csv")
 
 
-def run_peer(
+def run_baseline(
     name: str,
     python: str,
     rows: Sequence[Row],
@@ -160,12 +146,12 @@ def run_peer(
     minutes: float,
     folder: Path,
 ) -> None:
-    """Let a peer learn from all folds but one and answer for that one, unless it has."""
+    """Let a baseline learn from all folds but one and answer for that one, unless it has."""
     if (folder / "answer.csv").exists() and (folder / "ran.json").exists():
         return
     folder.mkdir(parents=True, exist_ok=True)
     top = root.resolve()
-    script, *options = PEERS[name]
+    script, *options = BASELINES[name]
     write_csv(
         folder / "train.csv",
         ["path", "label"],
@@ -175,7 +161,7 @@ def run_peer(
         folder / "test.csv", ["path"], [[str(top / row.file)] for row in rows if row.fold == fold]
     )
     command = [
-        python, "-m", f"calcinosis.benchmarks.peers.{script}", "--train", str(folder / "train.csv"),
+        python, "-m", f"calcinosis.benchmarks.baselines.{script}", "--train", str(folder / "train.csv"),
         "--test", str(folder / "test.csv"), "--labels", *LABELS, "--weights", str(weights),
         "--minutes", str(minutes), "--out", str(folder / "answer.csv"), *options,
     ]  # fmt: skip
@@ -191,71 +177,8 @@ def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
         table.writerows(rows)
 
 
-def watch(command: list[str], log: Path, *, limit_minutes: float | None) -> dict[str, Any]:
-    """Run a command, and end it when it has used its limit.
-
-    Gives its minutes of processor time for each core, which others who work on the machine hardly change; its
-    minutes by the clock; its exit code; and the most memory that its processes held together.
-    """
-    began, before, most, loads = time.monotonic(), children_used(), 0.0, [os.getloadavg()[0]]
-    with log.open("w", encoding="utf-8") as stream:
-        process = psutil.Popen(
-            command,
-            stdout=stream,
-            stderr=subprocess.STDOUT,
-            env={**os.environ, **_ENVIRONMENT, "PYTHONPATH": str(HERE.parents[1])},
-        )
-        while True:
-            try:
-                process.wait(1)
-                break
-            except psutil.TimeoutExpired:
-                pass
-            held, used = held_and_used(process)
-            most = max(most, held)
-            loads.append(os.getloadavg()[0])
-            by_clock = (time.monotonic() - began) / 60
-            if limit_minutes is not None and (
-                used / 60 / CORES > limit_minutes or by_clock > limit_minutes * _STARVED
-            ):
-                end(process)
-    return {
-        "minutes": (children_used() - before) / 60 / CORES,
-        "minutes_by_the_clock": (time.monotonic() - began) / 60,
-        "peak_memory_mb": most / 1e6,
-        "exit_code": process.returncode,
-        "load_average": float(np.mean(loads)),
-    }
-
-
-def end(top: psutil.Popen) -> None:
-    """Kill a process and those below it."""
-    for process in [*top.children(recursive=True), top]:
-        with contextlib.suppress(psutil.NoSuchProcess):  # it has just ended by itself
-            process.kill()
-
-
-def children_used() -> float:
-    """Processor seconds of every process that this one began and that has ended."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
-
-
-def held_and_used(top: psutil.Process) -> tuple[float, float]:
-    """Bytes that a process and those below it hold, shared pages counted once, and their processor seconds."""
-    held = used = 0.0
-    try:
-        for process in [top, *top.children(recursive=True)]:
-            held += process.memory_full_info().pss
-            used += sum(process.cpu_times()[:2])
-        used += sum(top.cpu_times()[2:4])  # of those below it that have ended
-    except psutil.Error:  # processes come and go
-        pass
-    return held, used
-
-
 def answers(out: Path, name: str, rows: Sequence[Row], folds: Sequence[int]) -> Predictions | None:
-    """What a peer said of the photos of these folds; None where it did not answer for all of them."""
+    """What a baseline said of the photos of these folds; None where it did not answer for all of them."""
     asked = [row for row in rows if row.fold in folds]
     if name == OURS:
         path = out / OURS / "run" / "predictions.csv"
@@ -273,14 +196,14 @@ def answers(out: Path, name: str, rows: Sequence[Row], folds: Sequence[int]) -> 
             for file, record in zip(tests, csv.DictReader(stream), strict=True):
                 said[file] = [float(record[label]) for label in LABELS]
     p = np.array([said[row.file] for row in asked])
-    # A peer states no prediction set; the most probable label stands in the column, and nothing is read there.
+    # A baseline states no prediction set; the most probable label stands in the column, and nothing is read there.
     return make_predictions(asked, LABELS, p, np.eye(len(LABELS), dtype=bool)[p.argmax(axis=1)])
 
 
 def at_equal_chances(table: Predictions, rows: Sequence[Row]) -> Predictions:
-    """The same with each probability divided by how frequent its label was where the peer learnt.
+    """The same with each probability divided by how frequent its label was where the baseline learnt.
 
-    Few of the photos show a condition, and most peers learn that as well: their most probable label is
+    Few of the photos show a condition, and most baselines learn that as well: their most probable label is
     seldom one. This project's probabilities assume equal chances already.
     """
     p = table.probabilities.copy()
@@ -295,7 +218,7 @@ def lines_of(name: str) -> int:
     """Lines of code that a user writes: no blank ones, no comments, no docstring."""
     if name == OURS:
         return 1  # the command
-    script = PEERS[name][0]
+    script = BASELINES[name][0]
     text = (HERE / f"{script}.py").read_text(encoding="utf-8")
     if script in ("logistic_regression", "nearest_neighbours"):
         text += (HERE / "features.py").read_text(encoding="utf-8")
@@ -313,13 +236,13 @@ def lines_of(name: str) -> int:
 def write_table(
     out: Path, rows: Sequence[Row], folds: Sequence[int], names: Sequence[str], minutes: float
 ) -> None:
-    """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each peer."""
+    """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each baseline."""
     ours = answers(out, OURS, rows, folds)
     told: dict[str, Any] = {
         "folds": list(folds),
         "budget_minutes": minutes,
         "cores": CORES,
-        "peers": {},
+        "baselines": {},
     }
     for name in names:
         entry: dict[str, Any] = {"lines": lines_of(name)}
@@ -349,7 +272,7 @@ def write_table(
                 entry["calcinosis_minus_this"] = {
                     figure: paired_difference(ours, equal, figure) for figure in FIGURES
                 }
-        told["peers"][name] = entry
+        told["baselines"][name] = entry
     write_json(out / "table.json", told)
     (out / "table.md").write_text(as_markdown(told), encoding="utf-8")
     print(as_markdown(told))
@@ -360,7 +283,7 @@ def chosen(metrics: dict[str, Any]) -> dict[str, Any]:
 
 
 def last_words(folder: Path) -> str:
-    """The last line that a peer said that gave no answer."""
+    """The last line that a baseline said that gave no answer."""
     logs = sorted(folder.rglob("log.txt"))
     lines = logs[-1].read_text(encoding="utf-8", errors="replace").split("\n") if logs else []
     return next((line.strip() for line in reversed(lines) if line.strip()), "was not run")
@@ -369,17 +292,17 @@ def last_words(folder: Path) -> str:
 def as_markdown(told: dict[str, Any]) -> str:
     """The table as a person reads it; the figures are those at equal chances."""
     last = ["epochs", "minutes a fold", "by the clock", "load", "peak memory, MB", "lines"]
-    columns = ["peer", *FIGURES, *last]
+    columns = ["baseline", *FIGURES, *last]
     lines = [
-        f"Folds {', '.join(map(str, told['folds']))}; {told['budget_minutes']:g} minutes a fold for each peer. "
+        f"Folds {', '.join(map(str, told['folds']))}; {told['budget_minutes']:g} minutes a fold for each baseline. "
         f"Minutes are processor time on all {told['cores']} cores together; the load is that of the machine. "
         "Probabilities at equal chances of the labels; 95 % intervals over groups. "
-        "Below each peer: this project minus the peer, on the same resamples.",
+        "Below each baseline: this project minus the baseline, on the same resamples.",
         "",
         "| " + " | ".join(columns) + " |",
         "|" + "---|" * len(columns),
     ]
-    for name, entry in told["peers"].items():
+    for name, entry in told["baselines"].items():
         if "failed" in entry:
             lines.append(
                 f"| {name} | gave no answer: {entry['failed'][:120]} |" + " |" * (len(columns) - 2)

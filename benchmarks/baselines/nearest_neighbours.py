@@ -1,7 +1,7 @@
 """scikit-learn: the five nearest neighbours among features of the frozen network."""
 
-from calcinosis.benchmarks.peers.features import features
-from calcinosis.benchmarks.peers.task import read_task
+from calcinosis.benchmarks.baselines.features import features
+from calcinosis.benchmarks.baselines.task import read_task
 from sklearn.neighbors import KNeighborsClassifier
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
-"""Features of the frozen start network, for the peers that learn no more than a last layer."""
+"""Features of the frozen start network, for the baselines that learn no more than a last layer."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import timm
 import torch
-from calcinosis.benchmarks.peers.task import BATCH, Task
+from calcinosis.benchmarks.baselines.task import BATCH, Task
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 

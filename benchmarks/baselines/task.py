@@ -1,4 +1,4 @@
-"""What every peer is given and has to give back, so that all are measured alike."""
+"""What every baseline is given and has to give back, so that all are measured alike."""
 
 import argparse
 import csv
@@ -62,7 +62,7 @@ class Task:
         """How many epochs fit into the budget, at least one, by timing a few photos.
 
         `epochs_apart` of them are spent elsewhere, as by a warm-up of the head. What counts is the time of
-        the processor, so that others who work on the machine take nothing from a peer.
+        the processor, so that others who work on the machine take nothing from a baseline.
         """
         a_photo = (self._to_learn(size) + self._to_read()) / CORES
         an_epoch = a_photo * len(self.train)
@@ -73,7 +73,7 @@ class Task:
         return epochs
 
     def clock_seconds_to_learn(self) -> float:
-        """How long the budget lasts by the clock, as busy as the machine is now; for a peer that has a clock."""
+        """How long the budget lasts by the clock, as busy as the machine is now; for a baseline that has a clock."""
         began, clock = time.process_time(), time.monotonic()
         self._to_learn(SIZE)
         of_one = (time.process_time() - began) / (time.monotonic() - clock)

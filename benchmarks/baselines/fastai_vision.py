@@ -1,7 +1,7 @@
 """fastai: `vision_learner` and `fine_tune`, as in its computer vision tutorial."""
 
 import pandas as pd
-from calcinosis.benchmarks.peers.task import ARCHITECTURE, BATCH, SIZE, read_task
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, BATCH, SIZE, read_task
 from fastai.vision.all import (
     ImageDataLoaders,
     Resize,

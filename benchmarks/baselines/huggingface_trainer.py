@@ -3,7 +3,7 @@
 import tempfile
 
 import torch
-from calcinosis.benchmarks.peers.task import ARCHITECTURE, SIZE, read_task
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, SIZE, read_task
 from PIL import Image
 from torchvision import transforms as t
 from transformers import (

@@ -1,4 +1,4 @@
-"""The comparison with peers: what is said of whom, from answers that a test made up."""
+"""The comparison with baselines: what is said of whom, from answers that a test made up."""
 
 import csv
 import json
@@ -10,8 +10,9 @@ import pytest
 
 pytest.importorskip("psutil", reason="the comparison needs the extra bench")
 
-from calcinosis.benchmarks.peers import compare
-from calcinosis.benchmarks.peers.task import Task
+from calcinosis.benchmarks.baselines import compare
+from calcinosis.benchmarks.baselines.task import Task
+from calcinosis.benchmarks.baselines.watch import watch
 from calcinosis.data.manifest import write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
@@ -67,7 +68,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     (out / "huggingface" / "fold-0" / "log.txt").write_text("began\nIt was too slow\n\n")
     names = ["timm", "fastai", "huggingface", "autogluon"]
     compare.write_table(out, rows, [0, 1], names, 2.0)
-    told = json.loads((out / "table.json").read_text())["peers"]
+    told = json.loads((out / "table.json").read_text())["baselines"]
     for name in ("timm", "fastai"):
         assert told[name]["at_equal_chances"]["balanced_accuracy"]["value"] == 1
         assert told[name]["minutes_a_fold"] == 2.5
@@ -78,12 +79,14 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     text = (out / "table.md").read_text()
     assert "gave no answer: It was too slow" in text
     assert "| 3 | 2.5 | 4.0 | 1 | 100 |" in text  # epochs, minutes, by the clock, load, megabytes
-    # With this project's own predictions beside them, each peer gets a difference with its interval.
+    # With this project's own predictions beside them, each baseline gets a difference with its interval.
     ours = out / compare.OURS / "run"
     ours.mkdir(parents=True)
     (ours / "predictions.csv").write_bytes((out / "timm" / "predictions.csv").read_bytes())
     compare.write_table(out, rows, [0, 1], [compare.OURS, "fastai"], 2.0)
-    lead = json.loads((out / "table.json").read_text())["peers"]["fastai"]["calcinosis_minus_this"]
+    lead = json.loads((out / "table.json").read_text())["baselines"]["fastai"][
+        "calcinosis_minus_this"
+    ]
     assert lead["balanced_accuracy"]["value"] == 0
     assert set(lead["balanced_accuracy"]) >= {"value", "low", "high", "n"}
 
@@ -93,28 +96,28 @@ def test_what_a_command_took_is_measured(tmp_path: Path) -> None:
     import sys
 
     program = "import time; held = bytearray(60_000_000); time.sleep(3); print('said')"
-    took = compare.watch([sys.executable, "-c", program], tmp_path / "log.txt", limit_minutes=2)
+    took = watch([sys.executable, "-c", program], tmp_path / "log.txt", limit_minutes=2)
     assert took["exit_code"] == 0
     assert took["minutes"] < 0.05  # it slept
     assert took["minutes_by_the_clock"] > 0.05
     assert took["peak_memory_mb"] > 60
     assert (tmp_path / "log.txt").read_text() == "said\n"
-    took = compare.watch(
+    took = watch(
         [sys.executable, "-c", "import time; time.sleep(60)"],
         tmp_path / "log.txt",
         limit_minutes=0.01,
     )
     assert took["exit_code"] != 0
     assert took["minutes_by_the_clock"] < 0.9
-    took = compare.watch(
+    took = watch(
         [sys.executable, "-c", "while True: pass"], tmp_path / "log.txt", limit_minutes=0.02
     )
     assert took["exit_code"] != 0
     assert 0 < took["minutes"] < 0.1
 
 
-def test_every_peer_has_a_script_and_its_lines_are_counted(tmp_path: Path) -> None:
-    for name, (script, *_) in compare.PEERS.items():
+def test_every_baseline_has_a_script_and_its_lines_are_counted(tmp_path: Path) -> None:
+    for name, (script, *_) in compare.BASELINES.items():
         assert (compare.HERE / f"{script}.py").exists()
         assert 10 < compare.lines_of(name) < 90, name
 

@@ -1,7 +1,7 @@
 """torchvision: the defaults of references/classification/train.py, whose 90 epochs are cut to the budget."""
 
 import torch
-from calcinosis.benchmarks.peers.task import BATCH, read_task
+from calcinosis.benchmarks.baselines.task import BATCH, read_task
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as t
