@@ -84,7 +84,8 @@ class Conformal(BaseModel):
 
         Over draws of n calibration patients, the coverage of a threshold at the k-th smallest of their
         scores follows Beta(n + 1 - k, k) (Marques F. 2023, arXiv:2303.02770). The bound is its quantile at
-        1 - confidence, for new patients who come as these came. None where patients were not counted.
+        1 - confidence, for new patients who come as these came. None where patients were not counted, and
+        where they are too few for a bound: the label then stands in every set.
 
         >>> conformal = Conformal(coverage=0.9, thresholds=(0.1, 0.2), patients=(15, 29))
         >>> round(conformal.lower_bound(0), 3), round(conformal.lower_bound(1), 3)
@@ -94,7 +95,7 @@ class Conformal(BaseModel):
             return None
         n = self.patients[label]
         k = threshold_rank(n, self.coverage[label])
-        return 1.0 if k == 0 else _beta_quantile(1 - confidence, n, k)
+        return None if k == 0 else _beta_quantile(1 - confidence, n, k)
 
     @cached_property
     def lower_bounds(self) -> tuple[float | None, ...]:

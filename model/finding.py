@@ -50,9 +50,8 @@ class Coverage:
 
     Attributes:
         nominal: about this share of its patients keep the label in their sets.
-        lower: the share that holds with 95 % confidence, given how few patients there were; None where
-            they were not counted.
-        patients: how many set the label's threshold; None where they were not counted.
+        lower: the share that holds with 95 % confidence; None where patients are too few or not counted.
+        patients: how many set its threshold; None where they were not counted.
     """
 
     nominal: float
@@ -63,6 +62,11 @@ class Coverage:
     def few(self) -> bool:
         """Whether too few patients stand behind the label for an extreme probability."""
         return self.patients is None or self.patients < FEW_PATIENTS
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether the patients are too few for a bound; the label then stands in every set."""
+        return self.lower is None and self.patients is not None
 
 
 @dataclass(frozen=True)
@@ -351,14 +355,10 @@ def _reasons(
         reasons.append(say("reasons.mimic", kept=say.listing(kept, "or"), label=say.label(leader)))
     least = min(labels, key=lambda name: coverage[name].lower or 1.0)
     if (lower := coverage[least].lower) is not None:
-        reasons.append(
-            say(
-                "reasons.few_patients",
-                label=say.label(least),
-                patients=coverage[least].patients or 0,
-                lower=_percent(lower),
-            )
-        )
+        of = {"label": say.label(least), "lower": _percent(lower)}
+        reasons.append(say("reasons.few_patients", patients=coverage[least].patients or 0, **of))
+    few = (say.label(name) for name in labels if coverage[name].unbounded)
+    reasons.extend(say("reasons.no_bound", label=label) for label in few)
     if outcome_of(prediction_set) == "out_of_scope":
         absent = say.listing(conditions(labels), "or")
         reasons.append(say("reasons.out_of_scope", labels=absent))

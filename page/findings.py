@@ -136,6 +136,8 @@ def _coverage(finding: Finding, say: Words) -> list[str]:
         if told.lower is not None and told.patients is not None:
             lower = f"{100 * told.lower:.3g}\u00a0%"
             line += " " + say("finding.coverage_bound", lower=lower, patients=told.patients)
+        elif told.unbounded:
+            line += " " + say("finding.coverage_unbounded", patients=told.patients)
         lines.append(line)
     return lines
 

@@ -10,7 +10,8 @@ from calcinosis.common.files import write_json
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import assign_folds, check_folds, leave_one_source_out
-from calcinosis.training.evaluate.calibrate import check_coverage
+from calcinosis.model.conformal import patients_needed
+from calcinosis.training.evaluate.calibrate import check_coverage, fewest_patients
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, compute_repeated
 from calcinosis.training.evaluate.out_of_fold import fold_calibrators, oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions, write_predictions
@@ -91,14 +92,18 @@ def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOpti
         leave_one_source_out(rows)  # refuses a single source
     if options.leave_site_out:
         check_body_sites(rows)
+    folded = assign_missing_folds(rows)
+    labels, groups = [row.label for row in folded], [row.group for row in folded]
+    folds = [row.fold or 0 for row in folded]
     if isinstance(recipe.coverage, dict):
-        folded = assign_missing_folds(rows)
-        check_coverage(
-            [row.label for row in folded],
-            [row.group for row in folded],
-            [row.fold or 0 for row in folded],
-            recipe.coverage,
-        )
+        check_coverage(labels, groups, folds, recipe.coverage)
+    for label, share in zip(recipe.labels, recipe.coverages, strict=True):
+        fewest, needed = fewest_patients(label, labels, groups, folds), patients_needed(share)
+        if fewest < needed:
+            log.warning(
+                "%s: a fold has %d calibration patients; a coverage of %g takes %d, so the label is in every set",
+                *(label, fewest, share, needed),
+            )
 
 
 def assign_missing_folds(rows: Sequence[Row]) -> list[Row]:

@@ -386,6 +386,15 @@ def test_the_lower_bound_stands_beside_the_nominal_coverage() -> None:
     assert told == {"nominal": 0.9, "lower": 0.793, "patients": 21}
 
 
+def test_patients_too_few_for_a_bound_are_no_promise_of_all() -> None:
+    promised = covered() | {"milium": Coverage(0.9, None, 8)}
+    finding = decide(PRIOR, ["milium", OTHER], prior=PRIOR, coverage=promised, checkpoint="tiny")
+    said = " ".join(finding.reasons)
+    assert "For milium there were too few patients for a bound: the list always holds it." in said
+    assert "as low as" not in said
+    assert said.count("too few patients") == 1
+
+
 def test_a_mimic_that_is_kept_beside_a_likelier_absentee_is_explained() -> None:
     probabilities = dict(zip(LABELS, (0.01, 0.7, 0.09, 0.2), strict=True))
     kept = ["calcinosis_cutis", "gouty_tophus", OTHER]

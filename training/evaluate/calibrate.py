@@ -115,6 +115,14 @@ def patient_scores(scores: Floats, rows: NDArray[np.bool_], groups: Sequence[str
     return np.sort(np.array(list(worst.values()), dtype=np.float64))
 
 
+def fewest_patients(
+    label: str, labels: Sequence[str], groups: Sequence[str], folds: Sequence[int]
+) -> int:
+    """The fewest calibration patients of a label that any fold has; arguments as of `check_coverage`."""
+    own = [(g, f) for g, f, name in zip(groups, folds, labels, strict=True) if name == label]
+    return min((len({g for g, f in own if f != fold}) for fold in set(folds)), default=0)
+
+
 def check_coverage(
     labels: Sequence[str],
     groups: Sequence[str],
@@ -133,16 +141,15 @@ def check_coverage(
         TrainingError: `too_few_patients`, with the number it takes.
     """
     for label, share in coverage.items():
-        own = [(g, f) for g, f, name in zip(groups, folds, labels, strict=True) if name == label]
-        fewest = min(len({g for g, f in own if f != fold}) for fold in set(folds))
+        fewest = fewest_patients(label, labels, groups, folds)
         needed = patients_needed(share)
         if fewest < needed:
             most = fewest / (fewest + 1)
             raise TrainingError(
                 "too_few_patients",
                 f"coverage.{label} = {share:g} takes {needed} calibration patients of the label in every fold, "
-                f"and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most: ask for that in the "
-                "recipe, or add photographs of more patients",
+                f'and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most: ask for coverage={{"{label}": '
+                f"{math.floor(1000 * most) / 1000:g}}} in the recipe, or add photographs of more patients",
             )
 
 

@@ -180,13 +180,20 @@ def _coverage(meta: Meta, metrics: Metrics) -> list[list[Any]]:
             plain_name(label),
             f"{100 * aim:.4g} %",
             count,
-            "–" if low is None else f"{low:.1%}",
+            _bound(count, low),
             format_estimate(find_figure(metrics, f"conformal.coverage.{label}"), percent=True),
         ]
         for label, aim, count, low in zip(
             meta["labels"], conformal.coverage, patients, conformal.lower_bounds, strict=True
         )
     ]
+
+
+def _bound(patients: int | str, lower: float | None) -> str:
+    """What so many patients promise, of a label's coverage."""
+    if lower is not None:
+        return f"{lower:.1%}"
+    return "–" if isinstance(patients, str) else "too few patients: always in the set"
 
 
 def _subgroup(field: str, metrics: Metrics) -> Iterator[list[Any]]:

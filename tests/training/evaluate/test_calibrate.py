@@ -97,7 +97,8 @@ def test_a_coverage_that_too_few_patients_support_is_refused_with_the_number() -
     folds = [n % 5 for n in range(240)] * 2
     check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.994})
     with pytest.raises(
-        TrainingError, match=r"takes 199 .* one has 192; those support 0.994"
+        TrainingError,
+        match=r"takes 199 .* one has 192; those support 0.994 .*coverage={\"other\": 0.994}",
     ) as caught:
         check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.995})
     assert caught.value.code == "too_few_patients"
