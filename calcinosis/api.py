@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calcinosis.common.extras import needs_extra
 from calcinosis.metrics import Metrics, MetricValue
 
 if TYPE_CHECKING:
@@ -101,6 +102,7 @@ class Photos(Sequence["Row"]):
     labels: tuple[str, ...]
 
     @classmethod
+    @needs_extra("data")
     def read(
         cls, manifest: str | Path, *, root: str | Path, labels: Sequence[str] | None = None
     ) -> "Photos":
@@ -151,6 +153,7 @@ class Photos(Sequence["Row"]):
 
         return open_photo(open_source(self.root, row.file), name=row.file)
 
+    @needs_extra("data")
     def audit(self, out: str | Path, *, checkpoint: str | Path | None = None) -> "Audit":
         """Look for copies, marks, contradicted labels, off-topic pictures and confounding by the source.
 
@@ -177,6 +180,7 @@ class Photos(Sequence["Row"]):
             self.rows, self.root, Path(out), open_photo=open_photo, embed=embed, workers=workers
         )
 
+    @needs_extra("data")
     def split(self, audit: "Audit | None" = None, *, folds: int = 5, seed: int = 0) -> "Photos":
         """The photos, each with a fold; those of one group stay together, and so do an audit's copies.
 
@@ -237,6 +241,7 @@ class Run:
         return run
 
     @cached_property
+    @needs_extra("train")
     def predictions(self) -> "Predictions":
         """The prediction for each photo, by a model that saw no photo of its group."""
         from calcinosis.training.evaluate.predictions import read_predictions
@@ -250,6 +255,7 @@ class Run:
 
         return Metrics(json.loads((self.folder / "metrics.json").read_text(encoding="utf-8")))
 
+    @needs_extra("train")
     def compare(self, other: "Run", metric: str) -> MetricValue:
         """A figure of this run minus that of another on the same photos, with its paired interval.
 
@@ -272,6 +278,7 @@ class Run:
         )
 
 
+@needs_extra("train")
 def crossval(
     photos: Photos,
     recipe: "str | Path | Recipe" = "probe",

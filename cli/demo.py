@@ -10,7 +10,9 @@ from calcinosis.cli.options import CheckpointOption, both_or_neither, checked_ro
 
 @handle_errors("demo", "demo")
 def demo(
-    port: Annotated[int, typer.Option(help="Port on 127.0.0.1.")] = 7860,
+    port: Annotated[
+        int, typer.Option(min=0, max=65535, help="Port on 127.0.0.1; 0 for a free one.")
+    ] = 7860,
     checkpoint: CheckpointOption = None,
     photos: Annotated[
         Path | None, typer.Option(help="Folder of labelled photographs of your own, for a quiz.")
@@ -23,24 +25,15 @@ def demo(
     both_or_neither(photos, manifest)
     from calcinosis.data.manifest import resolve
     from calcinosis.model.config import SHIPPED, load_config
-    from calcinosis.page.server import serve
+    from calcinosis.page.ports import asked_port, check_port
 
     folder = checkpoint or SHIPPED
     quiz = []
     if photos and manifest:
         rows = checked_rows(manifest, photos, load_config(folder).labels)
         quiz = [(resolve(photos, row), row.label) for row in rows]
-    _check_port(port)
+    asked_port()  # Gradio reads it, whatever --port says
+    check_port(port, "--port")
+    from calcinosis.page.server import serve
+
     serve(port=port, checkpoint=folder, quiz=quiz)
-
-
-def _check_port(port: int) -> None:
-    import socket
-
-    from calcinosis.common.errors import CalcinosisError
-
-    try:
-        socket.create_server(("127.0.0.1", port)).close()
-    except OSError as error:
-        what = f"port {port} cannot be had ({error.strerror}); choose another one with --port"
-        raise CalcinosisError("port_taken", what) from None

@@ -9,7 +9,7 @@ from functools import wraps
 from typing import Any, Final
 
 import typer
-from calcinosis.cli.extras import extra_of, missing_extra
+from calcinosis.common.extras import extra_of, missing_extra
 from rich.console import Console
 from rich.markup import escape
 

@@ -36,6 +36,7 @@ from calcinosis.page.cases import cases
 from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.guard import Guard
+from calcinosis.page.ports import asked_port, check_port
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import Figure, Mixups, read_mixups, read_validation_stats
 from starlette.middleware import Middleware
@@ -294,11 +295,14 @@ def _is_running(process: int) -> bool:
 
 
 def main() -> None:
-    """Serve the page as the environment of a Hugging Face Space or of a container asks for it."""
+    """Serve the page as the environment of a Hugging Face Space or of a container asks for it.
+
+    Raises:
+        CalcinosisError: `bad_port` or `port_taken`.
+    """
+    port, host = asked_port(), os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1")
+    check_port(port, "GRADIO_SERVER_PORT", host)
     try:
-        serve(
-            port=int(os.environ.get("GRADIO_SERVER_PORT", "7860")),
-            host=os.environ.get("GRADIO_SERVER_NAME", "127.0.0.1"),
-        )
+        serve(port=port, host=host)
     except CheckpointError as error:
         sys.exit(f"The demo cannot start without its checkpoint. {error}")

@@ -1,6 +1,10 @@
 """The public API: what the documentation shows is what happens."""
 
 import doctest
+import os
+import socket
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +101,34 @@ def test_a_recipe_that_is_not_there_is_named(home: Path) -> None:
     photos = cc.Photos.read(home / "photos.csv", root=home / "photos")
     with pytest.raises(cc.CalcinosisError, match="no_such_recipe"):
         cc.crossval(photos, recipe="no_such_recipe")
+
+
+def test_a_missing_extra_is_named(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    photos = cc.Photos.read(home / "photos.csv", root=home / "photos")
+    monkeypatch.setitem(sys.modules, "filelock", None)
+    monkeypatch.delitem(sys.modules, "calcinosis.training.run_dir", raising=False)
+    monkeypatch.delitem(sys.modules, "calcinosis.training.crossval", raising=False)
+    with pytest.raises(cc.CalcinosisError, match=r"calcinosis\[train\]") as caught:
+        cc.crossval(photos)
+    assert caught.value.code == "missing_extra"
+
+
+@pytest.mark.parametrize(
+    ("port", "said"), [("abc", "no port"), ("70000", "no port"), (None, "cannot be had")]
+)
+def test_the_app_says_in_one_line_which_port_it_cannot_have(port: str | None, said: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        asked = port or str(taken.getsockname()[1])
+        app = Path(__file__).parents[1] / "app.py"
+        done = subprocess.run(  # noqa: S603 - our own interpreter
+            [sys.executable, str(app)],
+            env=os.environ | {"GRADIO_SERVER_PORT": asked, "GRADIO_SERVER_NAME": "127.0.0.1"},
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert done.returncode == 1
+    assert said in done.stderr
+    assert "GRADIO_SERVER_PORT" in done.stderr
+    assert "Traceback" not in done.stderr

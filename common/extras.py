@@ -1,6 +1,13 @@
-"""Which packages an extra of pyproject.toml brings, so that a command can say which one it needs."""
+"""Which packages an extra of pyproject.toml brings, so that whoever needs one can say which."""
 
-from typing import Final
+from collections.abc import Callable
+from functools import wraps
+from typing import Final, ParamSpec, TypeVar
+
+from calcinosis.common.errors import CalcinosisError
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 _DATA: Final = frozenset(
     {
@@ -33,7 +40,31 @@ MODULES: Final = {
 
 def missing_extra(command: str, extra: str) -> str:
     """What a command says whose extra is not installed."""
-    return f"calcinosis {command} needs the extra {extra}: pip install 'calcinosis[{extra}]'"
+    return f"calcinosis {command} needs {_install(extra)}"
+
+
+def needs_extra(expected: str) -> Callable[[Callable[P, T]], Callable[P, T]]:
+    """Let a function of the API name the extra to install, as `CalcinosisError`, where a module is missing."""
+
+    def decorate(function: Callable[P, T]) -> Callable[P, T]:
+        @wraps(function)
+        def guarded(*args: P.args, **kwargs: P.kwargs) -> T:
+            try:
+                return function(*args, **kwargs)
+            except ModuleNotFoundError as error:
+                extra = extra_of(error.name or "", expected)
+                if extra is None:
+                    raise
+                what = f"{function.__qualname__} needs {_install(extra)}"
+                raise CalcinosisError("missing_extra", what) from None
+
+        return guarded
+
+    return decorate
+
+
+def _install(extra: str) -> str:
+    return f"the extra {extra}: pip install 'calcinosis[{extra}]'"
 
 
 def extra_of(module: str, expected: str) -> str | None:
