@@ -137,7 +137,7 @@ def _coverage(finding: Finding, say: Words) -> list[str]:
             lower = f"{100 * told.lower:.3g}\u00a0%"
             line += " " + say("finding.coverage_bound", lower=lower, patients=told.patients)
         elif told.unbounded:
-            line += " " + say("finding.coverage_unbounded", patients=told.patients)
+            line += " " + say("finding.coverage_unbounded", patients=told.patients or 0)
         lines.append(line)
     return lines
 

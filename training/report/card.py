@@ -189,7 +189,7 @@ def _coverage(meta: Meta, metrics: Metrics) -> list[list[Any]]:
     ]
 
 
-def _bound(patients: int | str, lower: float | None) -> str:
+def _bound(patients: object, lower: float | None) -> str:
     """What so many patients promise, of a label's coverage."""
     if lower is not None:
         return f"{lower:.1%}"
