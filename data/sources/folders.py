@@ -5,15 +5,17 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
 from calcinosis.data.curation import LABELS, Decision, default_taxonomy
-from calcinosis.data.manifest import OTHER
+from calcinosis.data.manifest import OTHER, Row
 from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate
 
 # What DermNet adds to a picture's name when it serves it with its mark or in another size.
 _SERVED_AS = re.compile(r"__\w+$")
 _TELLING = re.compile(r"(?:[^\W\d_].*){3}|\d{5}")
+_TOLD = 5  # patients by name in a note
 _NOTES = (
     "the first folder names the condition, a folder below it the patient; a photo without one is "
     "its own group",
@@ -34,7 +36,23 @@ def build(root: Path, labels: Sequence[str] = LABELS) -> BuildResult:
         DataError: when the root is no folder.
     """
     photos = PhotoIndex(root)
-    return curate(_candidates(photos, labels), "own", notes=_NOTES, photos=photos)
+    result = curate(_candidates(photos, labels), "own", notes=_NOTES, photos=photos)
+    return replace(result, notes=[*result.notes, *_joined(result.rows)])
+
+
+def _joined(rows: Sequence[Row]) -> Iterator[str]:
+    """A note on each patient who was found under several labels."""
+    found: dict[str, set[str]] = {}
+    for row in rows:
+        found.setdefault(row.group, set()).add(row.label)
+    names = {group: group.partition("patient ")[2] for group in found}
+    joined = [f"{names[g]} ({len(own)} labels)" for g, own in found.items() if len(own) > 1]
+    if joined:
+        told = ", ".join(joined[:_TOLD]) + (", …" if len(joined) > _TOLD else "")
+        yield (
+            f"{len(joined)} patients' folders occur under several labels and were each taken as one "
+            f"patient: {told}; if they are not, give each a name of its own"
+        )
 
 
 def _candidates(photos: PhotoIndex, labels: Sequence[str]) -> Iterator[Candidate]:

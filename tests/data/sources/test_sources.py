@@ -259,6 +259,7 @@ def test_own_folders_tie_a_patient_over_two_conditions(tmp_path: Path, draw: Dra
     assert rows["c.jpg"].group != rows["a.jpg"].group
     assert rows["d é.png"].label == "gouty_tophus"
     assert [photo.file for photo in result.dropped] == ["unsorted.jpg"]
+    assert any("taken as one patient: patient 3 (2 labels)" in note for note in result.notes)
 
 
 def test_circles_of_links_and_links_to_elsewhere_do_no_harm(tmp_path: Path, draw: Draw) -> None:
