@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from calcinosis.common.errors import PredictionsError
 from calcinosis.common.extras import needs_extra
 from calcinosis.metrics import Metrics, MetricValue
 
@@ -31,7 +32,7 @@ def load(
     checkpoint: str | Path | None = None,
     *,
     prior: Sequence[float] | None = None,
-    context: Sequence[str] = (),
+    context: str | Sequence[str] = (),
     language: str = "en",
     threads: int | None = None,
     skip_ood_check: bool = False,
@@ -42,7 +43,7 @@ def load(
         checkpoint: folder of a checkpoint, or a file that `calcinosis export` wrote; the shipped one unless
             given.
         prior: the chances of each label that probabilities shall assume; the checkpoint's unless given.
-        context: instead of a prior, what is known before looking, as `["rheumatology_clinic", "gout", "ear"]`;
+        context: instead of a prior, what is known before looking, as `["rheumatology_clinic", "gout", "ear"]` or `"gout"`;
             the names and where their numbers come from are in `model/context.toml`.
         language: of the findings' words: `en` or `es`.
         threads: of the network for one photo; as many as there are cores unless given.
@@ -50,7 +51,7 @@ def load(
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
-        ValueError: if the prior, the context or the language is not usable.
+        ValueError: if the prior, the context, the language or the number of threads is not usable.
 
     Examples:
         A finding shows itself in a notebook. The picture here is a drawing, and is refused as one:
@@ -69,10 +70,14 @@ def load(
     from calcinosis.model.config import SHIPPED
     from calcinosis.model.predictor import Predictor
 
+    if threads is not None and threads < 1:
+        raise ValueError(
+            f"threads={threads}: give 1 or more, or nothing for as many as there are cores"
+        )
     return Predictor(
         SHIPPED if checkpoint is None else Path(checkpoint),
         prior=prior,
-        context=context,
+        context=[context] if isinstance(context, str) else context,
         language=language,
         threads=threads,
         skip_ood_check=skip_ood_check,
@@ -237,6 +242,8 @@ class Run:
             PredictionsError: if it has no predictions, or none that can be read.
         """
         run = cls(Path(folder))
+        if not run.folder.is_dir():
+            raise PredictionsError("no_such_run", "there is no such run", name=str(folder))
         _ = run.predictions
         return run
 
@@ -281,7 +288,7 @@ class Run:
 @needs_extra("train")
 def crossval(
     photos: Photos,
-    recipe: "str | Path | Recipe" = "probe",
+    recipe: "str | Path | Recipe" = "linear_probe",
     *,
     out: str | Path | None = None,
     cache: str | Path | None = None,
@@ -312,7 +319,7 @@ def crossval(
 
         Ten patients of each label are too few to promise that a prediction set holds 99.5 % of `other`:
 
-        >>> run = cc.crossval(folds, recipe="probe", coverage=0.8)
+        >>> run = cc.crossval(folds, recipe="linear_probe", coverage=0.8)
         >>> run.metrics["auroc.milium"].n
         40
         >>> run.compare(run, "auroc.milium").value
@@ -321,6 +328,8 @@ def crossval(
     from calcinosis.common.options import RunOptions
     from calcinosis.training.crossval import cross_validate
 
+    if not isinstance(photos, Photos):
+        raise TypeError("crossval takes the photos of Photos.read, with folds or without")
     chosen = _recipe(recipe, settings | {"labels": photos.labels})
     folder = Path("runs") / chosen.name if out is None else Path(out)
     options = RunOptions(

@@ -1,6 +1,7 @@
 """The figures of a run as a table: each with its interval and count, by a dotted name."""
 
 from collections.abc import Iterator, Mapping
+from difflib import get_close_matches
 from html import escape
 from typing import Any, NamedTuple
 
@@ -54,6 +55,9 @@ class Metrics(Mapping[str, MetricValue]):
         self._values = dict(_flatten(nested, ""))
 
     def __getitem__(self, name: str) -> MetricValue:
+        if name not in self._values:
+            near = ", ".join(get_close_matches(name, self._values)) or "those of list(metrics)"
+            raise KeyError(f"no figure {name!r}; near it: {near}")
         return self._values[name]
 
     def __iter__(self) -> Iterator[str]:

@@ -162,6 +162,8 @@ def _predict_photos(
     failed = False
     found = predictor.read_each(photos, workers=available_cores())
     for path, finding in zip(photos, found, strict=True):
+        if isinstance(finding, PhotoError) and finding.code == "folder":
+            finding = PhotoError("folder", "holds no photo", name=finding.name)
         rows.add(path, finding)
         if isinstance(finding, PhotoError):
             failed = True

@@ -132,3 +132,17 @@ def test_the_app_says_in_one_line_which_port_it_cannot_have(port: str | None, sa
     assert said in done.stderr
     assert "GRADIO_SERVER_PORT" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_is_asked_for_in_vain_is_named(home: Path) -> None:
+    assert not {"Any", "Path", "os"} & set(dir(cc))
+    with pytest.raises(ValueError, match="threads=0"):
+        cc.load(threads=0)
+    assert cc.load(context="gout").prior.tolist() == cc.load(context=["gout"]).prior.tolist()
+    with pytest.raises(TypeError, match=r"Photos\.read"):
+        cc.crossval([1, 2])  # type: ignore[arg-type]
+    with pytest.raises(cc.CalcinosisError, match="no such run"):
+        cc.Run.read(home / "nowhere")
+    figure = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 68}
+    with pytest.raises(KeyError, match=r"auroc\.milium"):
+        cc.Metrics({"auroc": {"milium": figure}})["auroc.milia"]

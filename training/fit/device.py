@@ -43,7 +43,7 @@ class Device:
         for value, known in ((device, DEVICES), (precision, PRECISIONS)):
             if value not in known:
                 raise TrainingError(
-                    "unknown_hardware", f"is none of {' and '.join(known)}", name=value
+                    "unknown_hardware", f"is not known; there are: {', '.join(known)}", name=value
                 )
         if device == "cuda" and not torch.cuda.is_available():
             raise TrainingError(
