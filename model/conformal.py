@@ -24,7 +24,8 @@ class Conformal(BaseModel):
     was fitted on all photos (arXiv:2503.01495 says what such reuse can cost). How far few patients can be
     off is what `lower_bound` says.
 
-    Sets are monotone: no label stands outside that is more probable than one inside.
+    Sets are monotone: no label stands outside that is more probable than one inside. A label that `joined` keeps
+    beside its leading mimic counts as one with it, and so may be less probable than one outside.
 
     Attributes:
         coverage: of each label; one number stands for all.

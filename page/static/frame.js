@@ -348,3 +348,4 @@ function speak() {
 }
 watch("value", speak);
 speak();
+element.dataset.listening = "true"; // what is pasted or pressed before is lost: tests wait for this

@@ -74,7 +74,7 @@ def open_page(browser: Browser, address: str) -> Iterator[Callable[..., Page]]:
         page = context.new_page()
         page.set_default_timeout(60_000)
         page.goto(address)
-        page.wait_for_selector("[data-do=look]", state="attached")
+        page.wait_for_selector("[data-listening] [data-do=look]", state="attached")
         return page
 
     yield open_it

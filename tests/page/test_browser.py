@@ -481,7 +481,7 @@ def hand_over(page: Page, event: str, target: str, content: bytes) -> None:
 
 def framed_size(page: Page, contains: str) -> None:
     page.wait_for_function(
-        "(size) => document.querySelector('[data-show=size]').textContent.includes(size)",
+        "(size) => document.querySelector('[data-show=size]').textContent.replaceAll('\\u00a0', ' ').includes(size)",
         arg=contains,
     )
 
