@@ -1,10 +1,13 @@
 """`calcinosis doctor`: whether this machine computes what the checkpoint's maker did."""
 
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from calcinosis.cli.errors import handle_errors, print_line, print_note
 from calcinosis.cli.options import CheckpointOption
+
+if TYPE_CHECKING:
+    from PIL import Image
 
 
 @handle_errors("doctor", "predict")
@@ -14,18 +17,17 @@ def doctor(
         bool,
         typer.Option(
             "--renew",
-            help="Store the values of this machine instead: after training, where they are known to be right.",
+            help="Store the values of this machine instead, where they are known to be right.",
         ),
     ] = False,
 ) -> None:
     """Compare logits, embeddings and gate values of a dozen drawn pictures with stored ones."""
-    from calcinosis.data.synthetic import LOOKS, draw
     from calcinosis.model import doctor
     from calcinosis.model.config import SHIPPED
     from calcinosis.model.predictor import Predictor
 
     predictor = Predictor(checkpoint or SHIPPED, skip_ood_check=True)
-    pictures = [draw(label, seed, (640, 480)) for seed in range(3) for label in LOOKS]
+    pictures = drawn_pictures()
     machine = doctor.machine(predictor)
     _print_machine(machine)
     if renew:
@@ -46,6 +48,13 @@ def doctor(
         else "do not rely on a finding of this machine; report it with the lines above"
     )
     raise typer.Exit(0 if checkup.agrees else 1)
+
+
+def drawn_pictures() -> "list[Image.Image]":
+    """The pictures whose values are stored: the same on every machine, a dozen."""
+    from calcinosis.data.synthetic import LOOKS, draw
+
+    return [draw(label, seed, (640, 480)) for seed in range(3) for label in LOOKS]
 
 
 def _print_machine(machine: dict[str, Any]) -> None:

@@ -14,6 +14,12 @@ RootOption = Annotated[
     Path, typer.Option("--root", help="Folder that the manifest's files are in.")
 ]
 OutFolder = Annotated[Path, typer.Option("--out", help="Folder for the results.")]
+RunFolder = Annotated[
+    Path,
+    typer.Option(
+        "--out", help="Folder for the results; what --resume needs lies beside it, in OUT.work."
+    ),
+]
 CheckpointOption = Annotated[
     Path | None,
     typer.Option("--checkpoint", help="Folder of a checkpoint; the shipped one unless given."),
@@ -28,7 +34,7 @@ LabelledConfigOption = Annotated[
 ]
 CacheOption = Annotated[
     Path | None,
-    typer.Option("--cache", help="Folder for what is computed once; OUT/cache unless given."),
+    typer.Option("--cache", help="Folder for what is computed once; OUT.work/cache unless given."),
 ]
 ResumeOption = Annotated[bool, typer.Option("--resume", help="Go on with a run that was stopped.")]
 DeviceOption = Annotated[

@@ -20,6 +20,7 @@ from calcinosis.cli.options import (
     RepeatsOption,
     ResumeOption,
     RootOption,
+    RunFolder,
     WatermarkOption,
     checked_rows,
     reproduce_command,
@@ -33,7 +34,7 @@ def train(
     manifest: ManifestOption,
     root: RootOption,
     config: ConfigOption,
-    out: OutFolder,
+    out: RunFolder,
     resume: ResumeOption = False,
     cache: CacheOption = None,
     device: DeviceOption = "cpu",
@@ -71,9 +72,10 @@ def train(
     rows = checked_rows(manifest, root, recipe.labels)
     options = run_options(context, reproduce_command(context, hardware.processes))
     run(rows, root, recipe, options, hardware)
-    print_note(f"checkpoint, card and figures are in {out}")
     if hardware.is_main:
         _write_graph(out)
+        _write_reference(out)
+        print_note(f"checkpoint, card and figures are in {out}; {options.work} may be deleted")
 
 
 def _write_graph(checkpoint: Path) -> None:
@@ -87,13 +89,22 @@ def _write_graph(checkpoint: Path) -> None:
         print_note(f"without a graph, PyTorch will answer: {error}")
 
 
+def _write_reference(checkpoint: Path) -> None:
+    """Let other machines compare what the new checkpoint gives there with what it gives here."""
+    from calcinosis.cli.doctor import drawn_pictures
+    from calcinosis.model.doctor import renew
+    from calcinosis.model.predictor import Predictor
+
+    renew(Predictor(checkpoint), drawn_pictures())
+
+
 @handle_errors("crossval", "train")
 def crossval(
     context: typer.Context,
     manifest: ManifestOption,
     root: RootOption,
     config: ConfigOption,
-    out: OutFolder,
+    out: RunFolder,
     resume: ResumeOption = False,
     cache: CacheOption = None,
     device: DeviceOption = "cpu",

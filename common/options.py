@@ -9,8 +9,8 @@ class RunOptions:
     """How `train` and `crossval` run, and what they measure beside the cross-validation.
 
     Attributes:
-        out: folder of the run.
-        cache: folder for what is computed once, whatever the run; `out/cache` unless given.
+        out: folder of the run's results, as they may be uploaded.
+        cache: folder for what is computed once, whatever the run; `cache` in `work` unless given.
         resume: go on with a run that was stopped.
         device: `cpu` or `cuda`.
         precision: `bf16`, `float32` or `auto`, which is what is faster on the device.
@@ -45,10 +45,11 @@ class RunOptions:
 
     @property
     def work(self) -> Path:
-        """The folder for what a stopped run goes on from."""
-        return self.out / "work"
+        """The folder for what a stopped run goes on from: beside that of its results, which may be uploaded whole."""
+        out = self.out.resolve()  # such as "." has no name
+        return out.with_name(f"{out.name}.work")
 
     @property
     def cache_dir(self) -> Path:
         """The folder for what is computed once."""
-        return self.cache or self.out / "cache"
+        return self.cache or self.work / "cache"

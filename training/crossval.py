@@ -70,7 +70,7 @@ def cross_validate(
         device: to compute on; as `options` say unless given.
 
     Raises:
-        TrainingError: `already_running`, `other_run` or `not_resumed`, of the folder `options.out`;
+        TrainingError: `already_running`, `other_run` or `not_resumed`, of the folder `options.work`;
             `too_few_patients`; `unreadable_photos`; `disk_full`; `diverged`.
         ManifestError, BackboneError: naming the file and the cure.
     """

@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from tempfile import TemporaryFile
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import disk_full_error, write_json
@@ -18,9 +19,9 @@ from filelock import FileLock, Timeout
 def lock_run_dir(
     options: RunOptions, recipe: Recipe, rows: Sequence[Row], device: Device
 ) -> Iterator[None]:
-    """Make a folder this run's own while it runs; its state is kept in `work` there.
+    """Make a folder this run's own while it runs; its state is kept in `options.work`.
 
-    All that lies in `work` afterwards is of this recipe and these photos, and may be gone on from. The
+    All that lies there afterwards is of this recipe and these photos, and may be gone on from. The
     lock goes with the process that holds it, however that ends.
 
     Raises:
@@ -29,6 +30,8 @@ def lock_run_dir(
     """
     with disk_full_error(options.out):
         options.work.mkdir(parents=True, exist_ok=True)
+        options.out.mkdir(exist_ok=True)
+        TemporaryFile(dir=options.out).close()  # better refused now than after hours
         lock = FileLock(options.work / "lock", timeout=0)
         if device.is_main:
             _acquire(lock, options)
@@ -59,14 +62,14 @@ def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row]) -> None:
         if json.loads(note.read_text(encoding="utf-8")) != run:
             raise TrainingError(
                 "other_run",
-                "holds a run of another recipe or of other photos; choose another --out",
-                name=str(options.out),
+                "holds a run of another recipe or of other photos; choose another --out, or remove it",
+                name=str(options.work),
             )
         if not options.resume:
             raise TrainingError(
                 "not_resumed",
-                "holds this very run; go on with --resume, or choose another --out",
-                name=str(options.out),
+                "holds this very run; go on with --resume, choose another --out, or remove it",
+                name=str(options.work),
             )
     write_json(note, run)
 

@@ -30,7 +30,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
         )
         assert code == 0, said
         assert said.count("photographs read") == 1  # one of them speaks
-    return folder / "by-1" / "work", folder / "by-2" / "work"
+    return folder / "by-1.work", folder / "by-2.work"
 
 
 def last_states(runs: tuple[Path, Path]) -> tuple[Tensors, Tensors]:

@@ -27,6 +27,11 @@ pytestmark = pytest.mark.slow
 
 PATIENCE = 120.0  # seconds, for a machine with much else to do
 
+UPLOADED = frozenset(
+    ["LICENSE", "README.md", "applied_model_card.xml", "config.json", "graph.onnx", "metrics.json",
+     "model.safetensors", "predictions.csv", "reference.json", "report.html"]
+)  # fmt: skip
+
 
 @pytest.fixture(scope="module")
 def task(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
@@ -41,10 +46,21 @@ def undisturbed(task: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory)
     return out
 
 
+def work_of(out: Path) -> Path:
+    """Where a run keeps what it goes on from."""
+    return RunOptions(out=out).work
+
+
+def test_a_run_leaves_in_its_folder_what_may_be_uploaded(undisturbed: Path) -> None:
+    """The states of training and the photographs' features lie beside it."""
+    assert {path.name for path in undisturbed.iterdir()} == UPLOADED
+    assert {"run.json", "fold-0", "final"} <= {path.name for path in work_of(undisturbed).iterdir()}
+
+
 def stop_in_the_second_fold(out: Path, command: str, task: tuple[str, ...], how: int) -> str:
     """Start a run, and stop it by a signal in the second fold's second epoch; gives what it said."""
     process = start(command, *task, "--out", out)
-    log = out / "work" / "fold-1" / "log.csv"
+    log = work_of(out) / "fold-1" / "log.csv"
     until = time.monotonic() + PATIENCE
     while not read_log(log):
         assert time.monotonic() < until
@@ -54,7 +70,7 @@ def stop_in_the_second_fold(out: Path, command: str, task: tuple[str, ...], how:
     os.killpg(process.pid, how)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
-    assert not (out / "work" / "fold-1" / "logits.safetensors").exists()
+    assert not (work_of(out) / "fold-1" / "logits.safetensors").exists()
     return said
 
 
@@ -66,7 +82,9 @@ def test_a_killed_training_ends_with_the_same_weights(
     assert code == 0, said
     for name in ("model.safetensors", "metrics.json", "predictions.csv"):
         assert (tmp_path / name).read_bytes() == (undisturbed / name).read_bytes()
-    whole, resumed = (read_log(out / "work/fold-1/log.csv") for out in (undisturbed, tmp_path))
+    whole, resumed = (
+        read_log(work_of(out) / "fold-1" / "log.csv") for out in (undisturbed, tmp_path)
+    )
     assert [(e.epoch, e.loss, e.learning_rate) for e in resumed] == [
         (e.epoch, e.loss, e.learning_rate) for e in whole
     ]
@@ -117,7 +135,7 @@ def test_a_full_disk_is_named_and_the_last_good_state_is_kept(
             judge(photos, tiny_recipe(), stopped)
     assert caught.value.code == "disk_full"
     assert "\n" not in str(caught.value)
-    fold = stopped / "work" / "fold-0"
+    fold = work_of(stopped) / "fold-0"
     assert (fold / "state.json").read_text().count("state-1.safetensors") == 1
     assert load_file(fold / "state-1.safetensors")
     judge(photos, tiny_recipe(), stopped, resume=True)
@@ -161,7 +179,7 @@ def test_the_same_seed_gives_the_same_figures_and_another_gives_others(
 
 def test_each_epoch_is_logged(photos: tuple[Path, list[Row]], tmp_path: Path) -> None:
     judge(photos, tiny_recipe(epochs=3), tmp_path)
-    epochs = read_log(tmp_path / "work" / "fold-1" / "log.csv")
+    epochs = read_log(work_of(tmp_path) / "fold-1" / "log.csv")
     assert [epoch.epoch for epoch in epochs] == [1, 2, 3]
     assert epochs[2].loss < epochs[0].loss
     assert epochs[2].learning_rate < epochs[1].learning_rate < epochs[0].learning_rate
@@ -173,7 +191,7 @@ def test_tensorboard_gets_its_files_where_it_is_installed(
 ) -> None:
     pytest.importorskip("tensorboard")
     judge(photos, tiny_recipe(), tmp_path)
-    assert list((tmp_path / "work" / "fold-0" / "tensorboard").glob("events.out.tfevents.*"))
+    assert list((work_of(tmp_path) / "fold-0" / "tensorboard").glob("events.out.tfevents.*"))
 
 
 def test_without_tensorboard_one_line_says_so(
@@ -189,7 +207,7 @@ def test_without_tensorboard_one_line_says_so(
     assert [line for line in caplog.messages if "TensorBoard" in line] == [
         "no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'"
     ]
-    assert not (tmp_path / "work" / "fold-0" / "tensorboard").exists()
+    assert not (work_of(tmp_path) / "fold-0" / "tensorboard").exists()
 
 
 def test_a_second_run_beside_a_running_one_is_refused(
