@@ -35,6 +35,7 @@ from calcinosis.page import sections as views
 from calcinosis.page.cases import cases
 from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
+from calcinosis.page.forgetting import Forgetting, Unread
 from calcinosis.page.guard import Guard
 from calcinosis.page.ports import asked_port, check_port
 from calcinosis.page.quiz import Quiz
@@ -153,6 +154,8 @@ def build_app(
             _add_quiz(parts["quiz"], answers.quiz, {**hidden, **shared})
         gr.api(answers.finding_v1, api_name="finding_v1", **shared)
     app.queue(max_size=64, default_concurrency_limit=concurrency)
+    queue = app._queue
+    queue.pending_messages_per_session = Unread(queue.pending_event_ids_session)
     return app
 
 
@@ -194,7 +197,8 @@ def launch(app: gr.Blocks, *, readings_per_minute: float = 300, **settings: Any)
         Guard, readings_per_minute=readings_per_minute, behind_proxy="SPACE_ID" in os.environ
     )
     private: dict[str, Any] = {
-        "app_kwargs": {"middleware": [guard]},
+        "app_kwargs": {"middleware": [guard, Middleware(Forgetting, page=app)]},
+        "state_session_capacity": 1,  # of who never fetched an answer; of all others none is kept
         "css": views.style(),
         "theme": gr.themes.Base(
             font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]

@@ -1,0 +1,94 @@
+"""Once a visitor has an answer, or has left, the server knows nothing of the visit."""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+import gradio as gr
+import httpx2 as httpx
+import pytest
+from calcinosis.benchmarks.visitor import Visitor
+from calcinosis.page import forgetting
+from gradio_client import Client
+
+from tests.drawings import draw, encode
+
+PHOTO = encode(draw("milium", size=(320, 300)), "JPEG")
+PATIENCE = 60.0  # seconds
+
+
+def kept(page: gr.Blocks) -> list[Any]:
+    """All that Gradio holds by a session or by an event."""
+    queue, states = page._queue, page.state_holder
+    return [
+        *queue.pending_messages_per_session,
+        *queue.pending_event_ids_session,
+        *queue.event_ids_to_events,
+        *states.session_data,
+        *states.time_last_used,
+    ]
+
+
+def until(true: Callable[[], bool]) -> None:
+    end = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_after_an_answer_nothing_of_the_visit_is_kept(address: str, page: gr.Blocks) -> None:
+    visitor = Visitor(address)
+    for _ in range(3):
+        html = visitor.ask([PHOTO, PHOTO])
+        assert "data:image/jpeg" in html
+    Client(address, verbose=False, analytics_enabled=False).predict("", api_name="/finding_v1")
+    event = httpx.post(f"{address}/gradio_api/call/finding_v1", json={"data": ["", "en"]}).json()
+    assert "error" in httpx.get(f"{address}/gradio_api/call/finding_v1/{event['event_id']}").text
+    until(lambda: kept(page) == [])
+
+
+def test_who_leaves_before_the_answer_is_forgotten_and_costs_the_others_nothing(
+    address: str, page: gr.Blocks
+) -> None:
+    visitor = Visitor(address)
+    with httpx.Client(base_url=address, timeout=PATIENCE) as web:
+        for _ in range(4):
+            where = {"session_hash": visitor.join([PHOTO])}
+            with web.stream("GET", "/gradio_api/queue/data", params=where) as stream:
+                next(stream.iter_lines())
+    assert "cc-finding-title" in visitor.ask([PHOTO])
+    until(lambda: kept(page) == [])
+
+
+def test_of_who_never_fetches_an_answer_little_waits_and_not_for_long(
+    address: str, page: gr.Blocks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue = page._queue
+    monkeypatch.setattr(queue.pending_messages_per_session, "max_size", 3)
+    visitor = Visitor(address)
+    for _ in range(6):
+        visitor.join([PHOTO])
+        until(lambda: not queue.event_ids_to_events)
+    assert len(queue.pending_messages_per_session) == 3
+    assert queue.pending_event_ids_session.keys() == queue.pending_messages_per_session.keys()
+    assert len(page.state_holder.session_data) == 1
+    assert "cc-finding-title" in visitor.ask([PHOTO])
+    queue.pending_messages_per_session.clear()
+    queue.pending_event_ids_session.clear()
+
+
+def test_what_was_asked_meanwhile_is_still_answered(page: gr.Blocks) -> None:
+    class Waiting:
+        alive = True
+
+    queue = page._queue
+    door = forgetting.Forgetting(page.app, page=page)
+    queue.pending_event_ids_session["them"] = {"asked"}
+    queue.pending_messages_per_session["them"] = messages = forgetting.AsyncQueue()
+    queue.event_ids_to_events["asked"] = Waiting()  # type: ignore[assignment]
+    door._forget("them")
+    assert queue.pending_messages_per_session["them"] is messages
+    Waiting.alive = False
+    door._forget("them")
+    del queue.event_ids_to_events["asked"]
+    assert kept(page) == []
