@@ -60,6 +60,7 @@ def write_card(checkpoint: Path) -> None:
         json.loads((checkpoint / name).read_text(encoding="utf-8"))
         for name in ("config.json", "metrics.json")
     )
+    metrics = averaged(metrics)
     facts = read_facts(checkpoint / FILE)
     terms = source_terms(meta["training"], facts)
     context = _context(meta, metrics, facts, terms)
@@ -77,7 +78,7 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
     """What the hub reads."""
     sources = ", ".join(sorted(meta["training"]["sources"]))
     results = []
-    for row in list_figures(averaged(metrics)):
+    for row in list_figures(metrics):
         figure, family = row.figure, row.name.removesuffix(f".{row.name.split('.')[-1]}")
         if figure["value"] is None:
             continue
@@ -153,9 +154,7 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
             if block["not_learnt"]
         ],
         "repeats": (metrics.get("repeated") or {}).get("repeats", 1),
-        "figures": [
-            [row.title, row.text, row.figure["n"]] for row in list_figures(averaged(metrics))
-        ],
+        "figures": [[row.title, row.text, row.figure["n"]] for row in list_figures(metrics)],
         "confusion": [
             [plain_name(truth), *metrics["confusion"][truth].values()] for truth in labels
         ],
@@ -202,6 +201,8 @@ def _subgroup(field: str, metrics: Metrics) -> Iterator[list[Any]]:
         group = name
         if field == "by_skin_tone":
             group = f"{plain_tone(name)}{', estimated' if name.startswith(PREFIX) else ''}"
+        elif field == "by_body_site":
+            group = name.replace("_", " ")
         for label in metrics["labels"]:
             if block["label_counts"][label]:
                 yield [
