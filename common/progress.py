@@ -23,7 +23,9 @@ def is_rank_zero() -> bool:
     return os.environ.get("RANK", "0") == "0"
 
 
-def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], what: str, *, total: int, done: int = 0, size: int = 1
+) -> Iterator[Item]:
     """Hand the items on and say, on the error stream, how far they are.
 
     On a terminal that is a bar; elsewhere a line through `logging`, at level INFO, with count, rate and
@@ -33,16 +35,17 @@ def track(items: Iterable[Item], what: str, *, total: int, done: int = 0) -> Ite
         what: is being done, for the bar's label: "Reading the photographs".
         total: how many there are, with those that were done before.
         done: how many were done before.
+        size: how many an item stands for, such as a batch of photographs; the last may hold fewer.
     """
     if not is_rank_zero():
         yield from items
     elif _CONSOLE.is_terminal:
-        yield from _with_bar(items, what, total, done)
+        yield from _with_bar(items, what, total, done, size)
     else:
-        yield from _with_lines(items, what, total, done)
+        yield from _with_lines(items, what, total, done, size)
 
 
-def _with_bar(items: Iterable[Item], what: str, total: int, done: int) -> Iterator[Item]:
+def _with_bar(items: Iterable[Item], what: str, total: int, done: int, size: int) -> Iterator[Item]:
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -55,17 +58,22 @@ def _with_bar(items: Iterable[Item], what: str, total: int, done: int) -> Iterat
         task = bar.add_task(what, total=total, completed=done)
         for item in items:
             yield item
-            bar.advance(task)
+            bar.advance(task, size)
 
 
-def _with_lines(items: Iterable[Item], what: str, total: int, done: int) -> Iterator[Item]:
+def _with_lines(
+    items: Iterable[Item], what: str, total: int, done: int, size: int
+) -> Iterator[Item]:
     began = said = time.monotonic()
-    for count, item in enumerate(items, 1):
+    for finished, item in enumerate(items, 1):
         yield item
         now = time.monotonic()
         if now - said >= LOG_EVERY:
             said = now
-            _log.info("%s", progress_line(what, done + count, total, count / (now - began)))
+            count = finished * size
+            _log.info(
+                "%s", progress_line(what, min(done + count, total), total, count / (now - began))
+            )
 
 
 def progress_line(what: str, done: int, total: int, rate: float) -> str:

@@ -34,6 +34,17 @@ def test_a_log_gets_a_line_every_thirty_seconds(
     ]
 
 
+def test_an_item_may_stand_for_many(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.INFO, logger="calcinosis"):
+        for _ in track(range(3), "Reading", total=40, size=16):
+            clock[0] += 32.0
+    assert caplog.messages == [
+        "Reading: 16 of 40 (40 %), 0.5 a second, 0 min 48 s left",
+        "Reading: 32 of 40 (80 %), 0.5 a second, 0 min 16 s left",
+        "Reading: 40 of 40 (100 %), 0.5 a second, 0 min 0 s left",
+    ]
+
+
 def test_what_is_quick_says_nothing(clock: list[float], caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO, logger="calcinosis"):
         run(clock, 0.1, 100)

@@ -8,7 +8,6 @@ where it was.
 
 import hashlib
 import json
-import math
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -217,7 +216,7 @@ def _fill(views: PhotoDataset, network: Network, folder: Path, device: Device, w
         _make_room(path, shape)
     values = np.load(path, mmap_mode="r+")
     loader = batches(Subset(views, range(done, len(views))), batch_size=_BATCH, workers=1)
-    bar = track(loader, what, total=math.ceil(len(views) / _BATCH), done=done // _BATCH)
+    bar = track(loader, what, total=len(views), done=done, size=_BATCH)
     for step, batch in enumerate(bar):
         at = done + step * _BATCH
         values[at : at + len(batch)] = compute(batch).numpy().astype(np.float16)

@@ -70,7 +70,7 @@ def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
         photos = PhotoDataset(unread, root, _tone_or_fault)
         loader = batches(photos, batch_size=_BATCH, workers=workers)
         asked = iter(unread)
-        bar = track(loader, "Checking the photographs", total=len(loader))
+        bar = track(loader, "Checking the photographs", total=len(unread), size=_BATCH)
         for step, tones in enumerate(bar, 1):
             for tone, file in zip(tones, asked, strict=False):
                 if tone.startswith(_UNREADABLE):
