@@ -23,8 +23,12 @@ class Photos(Dataset):
 
 def features(task: Task, paths: Sequence[str]) -> np.ndarray:
     """(paths, channels), of timm's transform for answering."""
-    network = task.start_network(num_classes=0).eval()
-    transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
-    loader = DataLoader(Photos(paths, transform), BATCH, num_workers=1)
-    with torch.inference_mode():
-        return torch.cat([network(inputs) for inputs in loader]).numpy()
+
+    def compute(new: Sequence[str]) -> np.ndarray:
+        network = task.start_network(num_classes=0).eval()
+        transform = timm.data.create_transform(**timm.data.resolve_data_config({}, model=network))
+        loader = DataLoader(Photos(new, transform), BATCH, num_workers=1)
+        with torch.inference_mode():
+            return torch.cat([network(inputs) for inputs in loader]).numpy()
+
+    return task.kept_features(paths, compute)

@@ -4,7 +4,7 @@ import argparse
 import csv
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -97,6 +97,19 @@ class Task:
         for path, _ in some:
             Image.open(path).convert("RGB")
         return (time.process_time() - began) / len(some)
+
+    def kept_features(
+        self, paths: Sequence[str], compute: Callable[[Sequence[str]], np.ndarray]
+    ) -> np.ndarray:
+        """Features (paths, channels) of a frozen network; those of a photo are computed once for all folds."""
+        kept = self.out.parents[2] / "frozen_features.npz"
+        known = dict(np.load(kept)) if kept.exists() else {}
+        if new := sorted(set(paths) - known.keys()):
+            known |= dict(zip(new, compute(new), strict=True))
+            partial = kept.with_name("frozen_features.partial.npz")
+            np.savez(partial, **known)
+            partial.replace(kept)
+        return np.stack([known[path] for path in paths])
 
     def note_epochs(self, epochs: float) -> None:
         """Leave for the table how often the photos were gone through."""

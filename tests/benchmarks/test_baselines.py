@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("psutil", reason="the comparison needs the extra bench")
 
-from calcinosis.benchmarks.baselines import compare
+from calcinosis.benchmarks.baselines import compare, table
+from calcinosis.benchmarks.baselines.splits import external_split, fold_split
 from calcinosis.benchmarks.baselines.task import Task
 from calcinosis.benchmarks.baselines.watch import watch
 from calcinosis.data.manifest import write_manifest
@@ -67,7 +68,8 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     (out / "huggingface" / "fold-0").mkdir(parents=True)
     (out / "huggingface" / "fold-0" / "log.txt").write_text("began\nIt was too slow\n\n")
     names = ["timm", "fastai", "huggingface", "autogluon"]
-    compare.write_table(out, rows, [0, 1], names, 2.0)
+    folds = [fold_split(rows, fold) for fold in (0, 1)]
+    table.write_table(out, folds, [], names, 2.0)
     told = json.loads((out / "table.json").read_text())["baselines"]
     for name in ("timm", "fastai"):
         assert told[name]["at_equal_chances"]["balanced_accuracy"]["value"] == 1
@@ -80,10 +82,10 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     assert "gave no answer: It was too slow" in text
     assert "| 3 | 2.5 | 4.0 | 1 | 100 |" in text  # epochs, minutes, by the clock, load, megabytes
     # With this project's own predictions beside them, each baseline gets a difference with its interval.
-    ours = out / compare.OURS / "run"
+    ours = out / table.OURS / "run"
     ours.mkdir(parents=True)
     (ours / "predictions.csv").write_bytes((out / "timm" / "predictions.csv").read_bytes())
-    compare.write_table(out, rows, [0, 1], [compare.OURS, "fastai"], 2.0)
+    table.write_table(out, folds, [], [table.OURS, "fastai"], 2.0)
     lead = json.loads((out / "table.json").read_text())["baselines"]["fastai"][
         "calcinosis_minus_this"
     ]
@@ -117,9 +119,9 @@ def test_what_a_command_took_is_measured(tmp_path: Path) -> None:
 
 
 def test_every_baseline_has_a_script_and_its_lines_are_counted(tmp_path: Path) -> None:
-    for name, (script, *_) in compare.BASELINES.items():
-        assert (compare.HERE / f"{script}.py").exists()
-        assert 10 < compare.lines_of(name) < 90, name
+    for name, (script, *_) in table.BASELINES.items():
+        assert (table.HERE / f"{script}.py").exists()
+        assert 10 < table.lines_of(name) < 90, name
 
 
 def test_a_manifest_goes_in_and_every_fold_is_asked_once(
@@ -156,7 +158,53 @@ def test_a_manifest_goes_in_and_every_fold_is_asked_once(
     compare.main()
     compare.main()  # goes on where it was: with nothing
     assert asked == ["fold-0", "fold-2"]
-    assert json.loads((out / "table.json").read_text())["folds"] == [0, 2]
+    assert json.loads((out / "table.json").read_text())["folds"] == ["fold-0", "fold-2"]
+
+
+def test_what_was_left_out_is_judged_by_a_threshold_of_the_folds_and_leads_the_table(
+    tmp_path: Path,
+) -> None:
+    drawn = assign_folds(draw_set(tmp_path, of_each=20), folds=2)
+    rows = [
+        replace(row, source="far" if n % 2 else "near", group=str(n)) for n, row in enumerate(drawn)
+    ]
+    folds = [fold_split(rows, fold) for fold in (0, 1)]
+    far, others = external_split(rows, "far"), external_split(rows, "far:other")
+    assert {row.source for row in far.test} == {"far"}
+    assert {row.source for row in far.train} == {"near"}
+    assert {(row.source, row.label) for row in others.test} == {("far", "other")}
+    assert len(others.train) + len(others.test) == len(rows)
+    for wrong in ("nowhere", "far:milium"):
+        with pytest.raises(SystemExit, match=wrong):
+            external_split(rows, wrong)
+    out = tmp_path / "out"
+    # Held-out photos are told apart well; of the left-out source one `other` in two looks like a milium.
+    for split, doubtful in ((folds[0], 0), (folds[1], 0), (far, 2), (others, 2)):
+        folder = out / "timm" / split.name
+        folder.mkdir(parents=True)
+        asked = Task([], [r.file for r in split.test], list(LABELS), out, 1, folder / "answer.csv")
+        chances, met = [], 0
+        for row in split.test:
+            met += row.label == "other"
+            label = "milium" if doubtful and row.label == "other" and met % doubtful else row.label
+            chances.append([0.7 if name == label else 0.1 for name in LABELS])
+        asked.answer(chances)
+    table.write_table(out, folds, [far, others], ["timm", table.OURS], 2.0)
+    told = json.loads((out / "table.json").read_text())["baselines"]
+    assert told["timm"]["external"]["without-far"]["suggestive.false_rate"]["value"] == 0.5
+    assert told["timm"]["external"]["without-far"]["auroc.gouty_tophus"]["value"] == 1
+    assert told["timm"]["external"]["without-far-other"]["suggestive.false_rate"]["value"] == 0.5
+    assert told[table.OURS]["external"]["without-far"] is None
+    text = (out / "table.md").read_text()
+    assert text.index("without-far:") < text.index("fold-0, fold-1")
+    # This project's figures are those that its own run measured.
+    figure = {"value": 0.25, "low": 0.1, "high": 0.4, "n": 10}
+    (out / table.OURS / "run").mkdir(parents=True)
+    (out / table.OURS / "run" / "metrics.json").write_text(
+        json.dumps({"leave_source_out": {"far": {"suggestive": {"false_rate": figure}}}})
+    )
+    table.write_table(out, folds, [far], [table.OURS], 2.0)
+    assert "0.250 (0.100 to 0.400)" in (out / "table.md").read_text()
 
 
 def test_a_cross_validation_of_these_folds_and_no_other_is_taken_over(tmp_path: Path) -> None:

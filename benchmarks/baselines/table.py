@@ -1,0 +1,292 @@
+"""The table of a comparison: what was left out leads, then the folds; this project stands beside each baseline."""
+
+import ast
+import csv
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from calcinosis.benchmarks.baselines.splits import Split
+from calcinosis.benchmarks.baselines.task import CORES
+from calcinosis.common.files import write_json
+from calcinosis.model.labels import LABELS
+from calcinosis.training.evaluate.metrics.compute import (
+    compute_metrics,
+    find_figure,
+    paired_difference,
+)
+from calcinosis.training.evaluate.predictions import (
+    Predictions,
+    make_predictions,
+    read_predictions,
+    write_predictions,
+)
+from numpy.typing import NDArray
+
+HERE: Final = Path(__file__).parent
+OURS: Final = "calcinosis"
+BASELINES: Final = {
+    "fastai": ["fastai_vision"],
+    "torchvision": ["torchvision_reference"],
+    "timm": ["timm_defaults"],
+    "timm-channels-last": ["timm_defaults", "--channels-last"],
+    "huggingface": ["huggingface_trainer"],
+    "autogluon": ["autogluon_multimodal"],
+    "logistic-regression": ["logistic_regression"],
+    "nearest-neighbours": ["nearest_neighbours"],
+}
+"""The script of each, and its options."""
+_AUROC: Final = tuple(f"auroc.{label}" for label in LABELS[:-1])
+FIGURES: Final = ("balanced_accuracy", "three_way_balanced_accuracy", *_AUROC)
+EXTERNAL_FIGURES: Final = (*_AUROC, "suggestive.false_rate", "suggestive.false_rate_malignant")
+_OTHER_KEPT: Final = 0.995
+"""Share of the held-out `other` that a baseline's threshold calls suggestive of nothing, as this project's does."""
+
+Shares = NDArray[np.float64]
+
+
+def answer_of(folder: Path, split: Split) -> Shares | None:
+    """The probabilities (test photos, labels) that a baseline gave, at equal chances of the labels.
+
+    Each is divided by how frequent its label was where the baseline learnt: few of the photos show a condition, and
+    most baselines learn that as well, so that their most probable label is seldom one. This project's probabilities
+    assume equal chances already. None where the baseline gave no answer.
+    """
+    path = folder / split.name / "answer.csv"
+    if not path.exists():
+        return None
+    with path.open(newline="", encoding="utf-8") as stream:
+        said = [[float(record[label]) for label in LABELS] for record in csv.DictReader(stream)]
+    if len(said) != len(split.test):
+        raise SystemExit(f"{path}: answers for {len(said)} photos instead of {len(split.test)}")
+    learnt = [row.label for row in split.train]
+    p: Shares = np.array(said) / np.array([max(1, learnt.count(label)) for label in LABELS])
+    return p / p.sum(axis=1, keepdims=True)
+
+
+def answers(folder: Path, folds: Sequence[Split]) -> Predictions | None:
+    """What a baseline said of the photos of these folds; None where it did not answer for all of them."""
+    said = [answer_of(folder, split) for split in folds]
+    given = [p for p in said if p is not None]
+    if not given or len(given) < len(folds):
+        return None
+    p = np.concatenate(given)
+    # A baseline states no prediction set; the most probable label stands in the column, and nothing is read there.
+    sets = np.eye(len(LABELS), dtype=bool)[p.argmax(axis=1)]
+    return make_predictions([row for split in folds for row in split.test], LABELS, p, sets)
+
+
+def external_figures(
+    folder: Path, split: Split, held_out: Predictions | None
+) -> dict[str, Any] | None:
+    """What a baseline makes of a source that it did not learn from; None where it did not answer.
+
+    It calls a photo suggestive of a condition where the probability of `other` is below what `_OTHER_KEPT` of
+    the held-out `other` of the sources that it learnt `other` from have.
+
+    Args:
+        folder: of the baseline.
+        split: a left-out source, or its `other`.
+        held_out: the baseline's answers for the folds.
+    """
+    p = answer_of(folder, split)
+    if p is None or held_out is None:
+        return None
+    other = len(LABELS) - 1
+    sources = {row.source for row in split.train if row.label == LABELS[other]}
+    own = (held_out.label == other) & np.isin(np.array(held_out.source), list(sources))
+    if not own.any():
+        return None
+    threshold = np.quantile(held_out.probabilities[own, other], 1 - _OTHER_KEPT)
+    sets = np.eye(len(LABELS), dtype=bool)[p[:, :other].argmax(axis=1)]
+    sets[p[:, other] >= threshold, other] = True
+    table = make_predictions(split.test, LABELS, p, sets)
+    return chosen(compute_metrics(table, prior=None), EXTERNAL_FIGURES)
+
+
+def our_external_figures(out: Path, split: Split) -> dict[str, Any] | None:
+    """What this project made of a left-out source; None where that was not measured."""
+    path = out / OURS / "run" / "metrics.json"
+    metrics = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    whole = split.name == f"without-{split.test[0].source}"
+    blocks = metrics.get("leave_source_out" if whole else "leave_other_out", {})
+    if split.test[0].source not in blocks:
+        return None
+    figures = chosen(blocks[split.test[0].source], EXTERNAL_FIGURES)
+    if not whole:  # there it is ranked against the held-out conditions, which the baselines are not asked about
+        figures |= dict.fromkeys(_AUROC)
+    return figures
+
+
+def our_answers(out: Path, folds: Sequence[Split]) -> Predictions | None:
+    """What this project said of the photos of these folds; None where it was not cross-validated."""
+    path = out / OURS / "run" / "predictions.csv"
+    if not path.exists():
+        return None
+    table = read_predictions(path)
+    return table.where(
+        np.isin(np.array(table.file), [r.file for split in folds for r in split.test])
+    )
+
+
+def lines_of(name: str) -> int:
+    """Lines of code that a user writes: no blank ones, no comments, no docstring."""
+    if name == OURS:
+        return 1  # the command
+    script = BASELINES[name][0]
+    text = (HERE / f"{script}.py").read_text(encoding="utf-8")
+    if script in ("logistic_regression", "nearest_neighbours"):
+        text += (HERE / "features.py").read_text(encoding="utf-8")
+    used: set[int] = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.stmt) and not (
+            isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
+        ):
+            used |= {node.lineno, node.end_lineno or node.lineno}
+            if not hasattr(node, "body"):
+                used |= {*range(node.lineno, (node.end_lineno or node.lineno) + 1)}
+    return len(used)
+
+
+def write_table(
+    out: Path,
+    folds: Sequence[Split],
+    external: Sequence[Split],
+    names: Sequence[str],
+    minutes: float,
+) -> None:
+    """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each baseline."""
+    ours = our_answers(out, folds)
+    told: dict[str, Any] = {
+        "folds": [split.name for split in folds],
+        "budget_minutes": minutes,
+        "cores": CORES,
+        "baselines": {},
+    }
+    for name in names:
+        entry = {"lines": lines_of(name), **what_it_took(out, name, folds)}
+        table = ours if name == OURS else answers(out / name, folds)
+        if table is None:
+            entry["failed"] = last_words(out / name)
+        else:
+            write_predictions(table, out / name / "predictions.csv")
+            entry["at_equal_chances"] = chosen(compute_metrics(table, prior=None), FIGURES)
+            if ours is not None and name != OURS:
+                entry["calcinosis_minus_this"] = {
+                    figure: paired_difference(ours, table, figure) for figure in FIGURES
+                }
+        entry["external"] = {
+            split.name: our_external_figures(out, split)
+            if name == OURS
+            else external_figures(out / name, split, table)
+            for split in external
+        }
+        told["baselines"][name] = entry
+    write_json(out / "table.json", told)
+    text = "\n".join([*map(_external_part, [told] * len(external), external), _folds_part(told)])
+    (out / "table.md").write_text(text, encoding="utf-8")
+    print(text)
+
+
+def what_it_took(out: Path, name: str, folds: Sequence[Split]) -> dict[str, Any]:
+    """Mean minutes and load, and the peak of memory, of those folds of a baseline that have run."""
+    runs = (
+        [out / OURS / "ran.json"]
+        if name == OURS
+        else [out / name / split.name / "ran.json" for split in folds]
+    )
+    took: dict[str, Any] = {}
+    if ran := [json.loads(path.read_text()) for path in runs if path.exists()]:
+        for key in ("minutes", "minutes_by_the_clock"):
+            took[f"{key}_a_fold"] = float(np.mean([run[key] for run in ran]))
+        took["peak_memory_mb"] = max(run["peak_memory_mb"] for run in ran)
+        took["load_average"] = float(np.mean([run["load_average"] for run in ran]))
+    gone_through = [path.with_name("epochs.txt") for path in runs]
+    if all(path.exists() for path in gone_through):
+        took["epochs"] = [float(path.read_text()) for path in gone_through]
+    return took
+
+
+def chosen(metrics: dict[str, Any], figures: Sequence[str]) -> dict[str, Any]:
+    return {name: find_figure(metrics, name) for name in figures}
+
+
+def last_words(folder: Path) -> str:
+    """The last line that a baseline said that gave no answer."""
+    logs = sorted(folder.rglob("log.txt"))
+    lines = logs[-1].read_text(encoding="utf-8", errors="replace").split("\n") if logs else []
+    return next((line.strip() for line in reversed(lines) if line.strip()), "was not run")
+
+
+def _external_part(told: dict[str, Any], split: Split) -> str:
+    """What was made of photos that were left out, as a person reads it."""
+    conditions = [label for label in LABELS[:-1] if any(r.label == label for r in split.test)]
+    counts = [*conditions, LABELS[-1]]
+    of_each = ", ".join(f"{sum(r.label == label for r in split.test)} {label}" for label in counts)
+    lines = [
+        f"{split.name}: learnt from {len(split.train)} photos, asked about {len(split.test)} ({of_each}). A baseline "
+        f"calls suggestive what is less probably `other` than {100 * _OTHER_KEPT:g} % of the `other` that its folds "
+        "held out, of the sources it learnt from.",
+        "",
+        "| baseline | " + " | ".join(EXTERNAL_FIGURES) + " |",
+        "|" + "---|" * (len(EXTERNAL_FIGURES) + 1),
+    ]
+    for name, entry in told["baselines"].items():
+        figures = entry["external"][split.name]
+        if figures is None:
+            lines.append(f"| {name} | not measured |" + " |" * (len(EXTERNAL_FIGURES) - 1))
+        else:
+            cells = [shown(figures[figure]) for figure in EXTERNAL_FIGURES]
+            lines.append("| " + " | ".join([name, *cells]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def _folds_part(told: dict[str, Any]) -> str:
+    """What was made of the folds, as a person reads it; the figures are those at equal chances."""
+    last = ["epochs", "minutes a fold", "by the clock", "load", "peak memory, MB", "lines"]
+    columns = ["baseline", *FIGURES, *last]
+    lines = [
+        f"{', '.join(told['folds'])}; {told['budget_minutes']:g} minutes a fold for each baseline. "
+        f"Minutes are processor time on all {told['cores']} cores together; the load is that of the machine. "
+        "Probabilities at equal chances of the labels; 95 % intervals over groups. "
+        "Below each baseline: this project minus the baseline, on the same resamples.",
+        "",
+        "| " + " | ".join(columns) + " |",
+        "|" + "---|" * len(columns),
+    ]
+    for name, entry in told["baselines"].items():
+        if "failed" in entry:
+            lines.append(
+                f"| {name} | gave no answer: {entry['failed'][:120]} |" + " |" * (len(columns) - 2)
+            )
+            continue
+        cells = [shown(entry["at_equal_chances"][figure]) for figure in FIGURES]
+        ran = [
+            f"{entry[key]:.{digits}f}" if key in entry else ""
+            for key, digits in (
+                ("minutes_a_fold", 1),
+                ("minutes_by_the_clock_a_fold", 1),
+                ("load_average", 0),
+                ("peak_memory_mb", 0),
+            )
+        ]
+        ran.insert(0, ", ".join(f"{epochs:g}" for epochs in sorted(set(entry.get("epochs", [])))))
+        lines.append("| " + " | ".join([name, *cells, *ran, str(entry["lines"])]) + " |")
+        if "calcinosis_minus_this" in entry:
+            cells = [
+                shown(entry["calcinosis_minus_this"][figure], signed=True) for figure in FIGURES
+            ]
+            lines.append("| | " + " | ".join([*cells, *[""] * len(last)]) + " |")
+    return "\n".join(lines) + "\n"
+
+
+def shown(figure: dict[str, Any] | None, *, signed: bool = False) -> str:
+    if figure is None or figure["value"] is None:
+        return "not measured"
+    sign = "+" if signed else ""
+    value = f"{figure['value']:{sign}.3f}"
+    if figure["low"] is None:
+        return value
+    return f"{value} ({figure['low']:{sign}.3f} to {figure['high']:{sign}.3f})"
