@@ -136,12 +136,11 @@ async function opened(file) {
 
 // A photo that is chosen takes the place of what was there.
 async function choose(files) {
-  complain("");
+  complain(""); say("");
   const photo = files.length ? await opened(files[0]) : null;
   if (!photo) return;
   photos.splice(0, photos.length, photo);
   current = 0;
-  say("");
   show();
   $(".cc-stage").scrollIntoView({ block: "nearest" });
 }
