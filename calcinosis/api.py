@@ -70,10 +70,6 @@ def load(
     from calcinosis.model.config import SHIPPED
     from calcinosis.model.predictor import Predictor
 
-    if threads is not None and threads < 1:
-        raise ValueError(
-            f"threads={threads}: give 1 or more, or nothing for as many as there are cores"
-        )
     return Predictor(
         SHIPPED if checkpoint is None else Path(checkpoint),
         prior=prior,

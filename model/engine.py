@@ -108,6 +108,8 @@ class OnnxBackend:
         options = onnxruntime.SessionOptions()
         # Said outright, as ONNX Runtime would count cores that a container may not use.
         options.intra_op_num_threads = threads or available_cores()
+        # Threads that spin while they wait take what another process, or another thread's share, would compute with.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what goes wrong is raised, too
         try:
             self._session: Any = onnxruntime.InferenceSession(

@@ -209,8 +209,8 @@ def as_photo(picture: Image.Image) -> Image.Image:
     if profile:
         upright = _to_srgb(upright, profile)
     coloured = upright if upright.mode == "RGB" else upright.convert("RGB")
-    # A fresh picture, so that nothing of the file's metadata comes along.
-    fresh = Image.frombytes("RGB", coloured.size, coloured.tobytes())
+    fresh = coloured.copy()  # of its pixels; the file stays behind, and with it the metadata
+    fresh.info = {}
     if picture.info.get(NO_END_MARK) is True:  # text of a PNG may have any key
         fresh.info[NO_END_MARK] = True
     return fresh

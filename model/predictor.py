@@ -58,7 +58,7 @@ class Predictor:
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
-        ValueError: if the prior, the context or the language is not usable.
+        ValueError: if the prior, the context, the language or the number of threads is not usable.
 
     Examples:
         >>> finding = Predictor().read("bump.jpg")  # doctest: +SKIP
@@ -76,6 +76,10 @@ class Predictor:
         threads: int | None = None,
         skip_ood_check: bool = False,
     ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(
+                f"threads={threads}: give 1 or more, or nothing for as many as there are cores"
+            )
         self.checkpoint = checkpoint
         self.backend, self.config = open_backend(checkpoint, threads=threads)
         self.ood = None if skip_ood_check else self.config.ood

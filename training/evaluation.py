@@ -15,6 +15,7 @@ from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import make_predictions
 from calcinosis.training.robustness.skin_tone import read_skin_tones
+from numpy.typing import NDArray
 
 
 def evaluate(
@@ -41,15 +42,38 @@ def evaluate(
     check_files(rows, root)
     rows = read_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
 
-    def ask(row: Row) -> Any:
+    logits = read_logits(predictor, rows, root)
+    reference = config.calibration.probabilities(logits)
+    predictions = make_predictions(
+        rows,
+        config.labels,
+        config.calibration.probabilities(logits, config.prior),
+        config.conformal.prediction_sets(reference),
+    )
+    metrics = compute_metrics(predictions, prior=config.prior)
+    with disk_full_error(out):
+        write_results(predictions, metrics, out)
+    return metrics
+
+
+def read_logits(predictor: Predictor, rows: Sequence[Row], root: Path) -> NDArray[np.float64]:
+    """What a predictor with one thread gives for each row (rows, labels), a photo at a time on each core.
+
+    So does `predict`: no photo's figures depend on its neighbours.
+
+    Raises:
+        DataError: naming the photo that cannot be read.
+        TrainingError: `not_answered`, `not_finite`.
+    """
+
+    def ask(row: Row) -> NDArray[np.float32]:
         try:
             return predictor.logits(open_source(root, row.file))
         except PhotoError as error:
             raise DataError(error.code, error.message, name=row.file) from error
 
-    logits = np.full((len(rows), len(config.labels)), np.nan)
+    logits = np.full((len(rows), len(predictor.config.labels)), np.nan)
     answered = 0
-    # A photo at a time on each core, as `predict` does it: no photo's figures depend on its neighbours.
     asked = map_in_order(ask, rows, workers=available_cores())
     for values in track(asked, "Asking about the photographs", total=len(rows)):
         logits[answered] = values
@@ -62,16 +86,6 @@ def evaluate(
         )
     if not np.isfinite(logits).all():
         raise TrainingError(
-            "not_finite", "the network's answer is not a number", name=str(checkpoint)
+            "not_finite", "the network's answer is not a number", name=str(predictor.checkpoint)
         )
-    reference = config.calibration.probabilities(logits)
-    predictions = make_predictions(
-        rows,
-        config.labels,
-        config.calibration.probabilities(logits, config.prior),
-        config.conformal.prediction_sets(reference),
-    )
-    metrics = compute_metrics(predictions, prior=config.prior)
-    with disk_full_error(out):
-        write_results(predictions, metrics, out)
-    return metrics
+    return logits
