@@ -1,112 +1,185 @@
-"""Damaged files through the demo's endpoint: each must end in a finding or in a typed error.
+"""Damaged files through the page or the command line: each must end in a finding or in a typed error.
 
-    python benchmarks/fuzz_photos.py --files 5000
+    python benchmarks/fuzz_photos.py --files 20000 --way page
+    python benchmarks/fuzz_photos.py --files 20000 --way folder
+    python benchmarks/fuzz_photos.py --files 20000 --way manifest
 
-Drawn pictures are saved as JPEG, PNG, WebP, HEIC and others, and then bytes are flipped, cut out, doubled,
-exchanged or cut short. Prints what came of them, and the slowest; exits with 1 if anything was unexpected.
+Drawn pictures in files of every kind are damaged (`damage.py`) and given to the demo as the page in a browser
+does, to `calcinosis predict FOLDER --json`, or to `calcinosis predict --manifest`. Prints what came of them, the
+slowest, how many megabytes the processes held in each tenth of the time, and what was left in the folder for
+temporary files. Exits with 1 if a file had no end, or an unexpected one, or if something was left.
 """
 
 import argparse
-import base64
-import random
+import html
+import json
+import os
+import statistics
+import subprocess
 import sys
 import tempfile
+import threading
 import time
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
+from typing import Any, Final
 
-from calcinosis.model.heic import can_decode
-from calcinosis.model.predictor import Predictor
-from calcinosis.page.server import Answers
-from PIL import Image
+from calcinosis.benchmarks.damage import damaged_files
+from calcinosis.benchmarks.visitor import Visitor, served
+from calcinosis.model.config import SHIPPED
+from calcinosis.model.predictor import map_in_order
+from calcinosis.page.words import words
 
-from tests.drawings import draw, encode, write_tiny_checkpoint
+_SECONDS: Final = 0.5
+"""Between two looks at how much memory the processes hold."""
 
-
-def seeds() -> list[bytes]:
-    """Whole files of every kind that someone may send."""
-    photo = draw("milium", size=(160, 140))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    exif[0x010F] = "camera"
-    kinds = (
-        encode(photo, "JPEG", quality=85, exif=exif),
-        encode(photo, "JPEG", quality=85, progressive=True),
-        encode(photo.convert("CMYK"), "JPEG"),
-        encode(photo, "PNG", exif=exif),
-        encode(photo.convert("P"), "PNG", transparency=0),
-        encode(photo.convert("LA"), "PNG"),
-        encode(photo, "WEBP", quality=80, exif=exif),
-        encode(photo, "WEBP", lossless=True),
-        encode(photo, "GIF"),
-        encode(photo, "TIFF"),
-        b"\0\0\0\x20ftypheic\0\0\0\0mif1heic" + bytes(400),
-        *_heic(photo, exif),
-    )
-    return [bytes(kind) for kind in kinds]
+_VISITORS: Final = 4
+"""Who send files to the page at once."""
 
 
-def _heic(photo: Image.Image, exif: Image.Exif) -> list[bytes]:
-    """Whole HEIC files, where the plug-in is installed; each is decoded in a process of its own."""
-    if not can_decode():
-        return []
-    from pillow_heif import register_heif_opener
+class Watch:
+    """What a process and those it started hold in memory, until it is stopped.
 
-    register_heif_opener()
-    photo.info["exif"] = exif.tobytes()
-    return [encode(photo, "HEIF", quality=60), encode(photo.convert("RGBA"), "HEIF", quality=60)]
+    Attributes:
+        megabytes: one figure each `_SECONDS`.
+    """
+
+    def __init__(self, process: int) -> None:
+        import psutil
+
+        self.megabytes: list[float] = []
+        self._over = threading.Event()
+        self._process = psutil.Process(process)
+        self._gone = psutil.NoSuchProcess
+        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread.start()
+
+    def _look(self) -> None:
+        while not self._over.wait(_SECONDS):
+            try:
+                all_of_them = [self._process, *self._process.children(recursive=True)]
+                held = sum(process.memory_info().rss for process in all_of_them)
+            except self._gone:
+                continue
+            self.megabytes.append(held / 1e6)
+
+    def tenths(self) -> list[int]:
+        """The median of each tenth of the time, without the decoders of HEIC that come and go."""
+        self._over.set()
+        self._thread.join()
+        size = max(1, len(self.megabytes) // 10)
+        starts = range(0, len(self.megabytes) - size + 1, size)
+        return [round(statistics.median(self.megabytes[i : i + size])) for i in starts]
 
 
-def mutate(content: bytes, chance: random.Random) -> bytes:
-    """A damaged copy."""
-    damaged = bytearray(content)
-    for _ in range(chance.choice((1, 1, 2, 8, 64))):
-        place = chance.randrange(max(1, len(damaged)))
-        match chance.randrange(6):
-            case 0:
-                damaged[place : place + 1] = bytes([chance.randrange(256)])
-            case 1:
-                del damaged[place : place + chance.randrange(1, 64)]
-            case 2:
-                damaged[place:place] = chance.randbytes(chance.randrange(1, 64))
-            case 3:
-                damaged[place : place + 4] = chance.choice(
-                    (b"\xff\xff\xff\xff", bytes(4), b"\x7f\xff\xff\xff")
-                )
-            case 4:
-                damaged[place:place] = damaged[place : place + chance.randrange(1, 512)]
-            case _:
-                del damaged[chance.randrange(len(damaged) + 1) :]
-    return bytes(damaged)
+def end_of(answer: dict[str, Any]) -> str:
+    """The outcome of a finding as JSON, or the code of the error."""
+    return f"error: {answer['error']['code']}" if "error" in answer else str(answer["outcome"])
 
 
-def fuzz(answers: Answers, files: int, seed: int) -> tuple[Counter[str], float]:
+def end_shown(page: str) -> str:
+    """The outcome of a finding as HTML, or the code of the error that it tells."""
+    if "cc-problem" not in page:
+        return page.partition("cc-finding cc-")[2].partition('"')[0]
+    said = html.unescape(page.partition('cc-headline">')[2].partition("</p>")[0])
+    known = words("en").table["errors"].items()
+    start = 20  # characters before the first number that is filled in
+    codes = [code for code, message in known if message[:start] == said[:start]]
+    return f"error: {codes[0] if codes else 'unknown'}"
+
+
+def fuzz(
+    read: Callable[[bytes], str], files: Iterable[bytes], *, workers: int = 1
+) -> tuple[Counter[str], float]:
     """What came of damaged files, by outcome or code of the error, and the seconds of the slowest."""
-    chance = random.Random(seed)  # noqa: S311 - the same files for the same seed
-    whole = seeds()
+
+    def timed(file: bytes) -> tuple[str, float]:
+        started = time.perf_counter()
+        return read(file), time.perf_counter() - started
+
     ends: Counter[str] = Counter()
     slowest = 0.0
-    for _ in range(files):
-        sent = base64.b64encode(mutate(chance.choice(whole), chance)).decode()
-        started = time.perf_counter()
-        answer = answers.finding_v1(sent)
-        slowest = max(slowest, time.perf_counter() - started)
-        ends[answer["outcome"] if "outcome" in answer else f"error: {answer['error']['code']}"] += 1
+    for end, seconds in map_in_order(timed, files, workers=workers):
+        ends[end] += 1
+        slowest = max(slowest, seconds)
     return ends, slowest
+
+
+def through_the_page(files: int, seed: int) -> tuple[Counter[str], list[str], list[int]]:
+    """Ends, files left and memory, of a demo that a visitor sends damaged files to."""
+    with served(SHIPPED) as server:
+        watch, before, visitor = (
+            Watch(server.process.pid or 0),
+            server.files(),
+            Visitor(server.address),
+        )
+        ends, slowest = fuzz(
+            lambda file: end_shown(visitor.ask([file])),
+            damaged_files(files, seed),
+            workers=_VISITORS,
+        )
+        print(f"slowest: {slowest:.2f} s")
+        return ends, sorted({*server.files()} - {*before}), watch.tenths()
+
+
+def through_a_command(files: int, seed: int, way: str) -> tuple[Counter[str], list[str], list[int]]:
+    """The same of `calcinosis predict`."""
+    with tempfile.TemporaryDirectory() as place:
+        root, temporary, out = (Path(place, name) for name in ("photos", "tmp", "out"))
+        root.mkdir()
+        temporary.mkdir()
+        names = [f"{number:06}.jpg" for number in range(files)]
+        for name, content in zip(names, damaged_files(files, seed), strict=True):
+            (root / name).write_bytes(content)
+        (root / "manifest.csv").write_text("\n".join(["file", *names]) + "\n")
+        table = ("--manifest", root / "manifest.csv", "--root", root, "--out", out, "--workers", 1)
+        asked = [str(part) for part in (table if way == "manifest" else (root, "--json"))]
+        with Path(place, "said").open("w+") as said, Path(place, "errors").open("w+") as errors:
+            process = subprocess.Popen(  # noqa: S603 - our own command
+                [sys.executable, "-m", "calcinosis", "predict", *asked],
+                stdout=said, stderr=errors, env={**os.environ, "TMPDIR": str(temporary)},
+            )  # fmt: skip
+            watch = Watch(process.pid)
+            code = process.wait()
+            errors.seek(0)
+            if code not in (0, 1) or "Traceback" in (complaint := errors.read()):
+                raise SystemExit(f"ended with {code}: {complaint[-2000:]}")
+            said.seek(0)
+            ends = Counter(_ends_in_table(out) if way == "manifest" else _ends_in_lines(said))
+        return ends, [path.name for path in temporary.rglob("*")], watch.tenths()
+
+
+def _ends_in_lines(lines: Iterable[str]) -> Iterator[str]:
+    for line in lines:
+        yield end_of(json.loads(line))
+
+
+def _ends_in_table(folder: Path) -> Iterator[str]:
+    from pyarrow import parquet
+
+    for row in parquet.read_table(folder, columns=["outcome", "error_code"]).to_pylist():
+        yield row["outcome"] or f"error: {row['error_code']}"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--files", type=int, default=5000)
     parser.add_argument("--seed", type=int, default=0)
-    arguments = parser.parse_args()
-    with tempfile.TemporaryDirectory() as folder:
-        reader = Predictor(write_tiny_checkpoint(Path(folder)))
-    ends, slowest = fuzz(Answers(reader, {}, ()), arguments.files, arguments.seed)
+    parser.add_argument("--way", choices=("page", "folder", "manifest"), default="page")
+    given = parser.parse_args()
+    if given.way == "page":
+        ends, left, memory = through_the_page(given.files, given.seed)
+    else:
+        ends, left, memory = through_a_command(given.files, given.seed, given.way)
     for end, count in ends.most_common():
         print(f"{count:6}  {end}")
-    print(f"slowest: {slowest:.2f} s")
-    sys.exit(1 if ends["error: unexpected"] else 0)
+    print("memory in MB, by tenths of the time:", *memory)
+    print(f"temporary files left: {len(left)}", *left)
+    bad = [
+        end for end in ends if end.removeprefix("error: ") in ("unexpected", "unknown", "crashed")
+    ]
+    sys.exit(1 if bad or left or ends.total() != given.files else 0)
 
 
 if __name__ == "__main__":
