@@ -16,6 +16,7 @@ from typing import Final
 
 from calcinosis.bulk.reading import Job, Record, Worker, failure
 from calcinosis.common.errors import BulkError
+from calcinosis.common.memory import return_large_blocks
 
 Task = tuple[int, list[str]]
 """The number of the first row, and the files of the rows from there on."""
@@ -142,6 +143,7 @@ def _begin(job: Job) -> None:
     threading.Thread(target=_end_with_parent, daemon=True).start()
     for name in _THREAD_SETTINGS:
         os.environ[name] = "1"  # each worker has one core
+    return_large_blocks()
     global _job
     _job = job
 

@@ -155,7 +155,9 @@ def _predict_photos(
     """Print a finding for each photo; true if one of them got none."""
     from calcinosis.common.cpu import available_cores
     from calcinosis.common.errors import PhotoError
+    from calcinosis.common.memory import return_large_blocks
 
+    return_large_blocks()
     photos = list(_files(given))
     predictor = question.open_predictor(threads=1 if len(photos) > 1 else None)
     rows = _Rows(chosen, predictor.config.labels, several=len(photos) > 1)

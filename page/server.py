@@ -28,6 +28,7 @@ os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 import gradio as gr
 from calcinosis.common.errors import CalcinosisError, CheckpointError
+from calcinosis.common.memory import return_large_blocks
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import requests as incoming
@@ -193,6 +194,7 @@ def launch(app: gr.Blocks, *, readings_per_minute: float = 300, **settings: Any)
     `readings_per_minute` is for one address; a class may share one. `settings` go to Gradio.
     """
     _settle_matplotlib()
+    return_large_blocks()
     guard = Middleware(
         Guard, readings_per_minute=readings_per_minute, behind_proxy="SPACE_ID" in os.environ
     )
