@@ -6,6 +6,8 @@ from typing import Final
 _TRIM_THRESHOLD: Final = (-1, 32 * 1024**2)
 _MMAP_THRESHOLD: Final = (-3, 12 * 1024**2)
 """Numbers of `mallopt(3)` with bytes: below Pillow's blocks of 16 MiB, above all that an ordinary photo needs."""
+_ARENA_MAX: Final = (-8, 4)
+"""The number of heaps for threads; glibc would take eight a core."""
 
 
 def return_large_blocks() -> None:
@@ -19,5 +21,5 @@ def return_large_blocks() -> None:
         mallopt = ctypes.CDLL(None).mallopt
     except (OSError, AttributeError, TypeError):
         return
-    for option, size in (_MMAP_THRESHOLD, _TRIM_THRESHOLD):
-        mallopt(option, size)
+    for option, value in (_MMAP_THRESHOLD, _TRIM_THRESHOLD, _ARENA_MAX):
+        mallopt(option, value)

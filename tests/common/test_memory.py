@@ -23,12 +23,12 @@ PROGRAM = """if True:
     small = []
 
     def read_photos():
-        for _ in range(12):
+        for _ in range(2):
             large = [bytearray(b"x") * 16 * 1024**2 for _ in range(4)]
             small.append(bytearray(1000))
             del large
 
-    for _ in range(4):
+    for _ in range(2):
         readers = [threading.Thread(target=read_photos) for _ in range(4)]
         for reader in readers:
             reader.start()
