@@ -24,17 +24,17 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from calcinosis.benchmarks import ratios
+from calcinosis.benchmarks.contenders import CONTENDERS, Ask, gather, in_onnxruntime
 from calcinosis.common.cpu import available_cores
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.data.synthetic import draw
 from calcinosis.model import predictor
 from calcinosis.model.config import SHIPPED, load_config
-from calcinosis.model.engine import INPUT
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.preprocessing import Preprocessing
-from PIL import Image
 
 import calcinosis
 
@@ -44,16 +44,6 @@ PEER_START: Final = (
 """What is done before a photo can be read by who takes PyTorch and timm."""
 
 _WARM_UP: Final = 3
-_CONTENDERS: Final = {
-    "calcinosis": "photo to finding",
-    "onnxruntime": "the network alone, ONNX Runtime",
-    "openvino": "the network alone, OpenVINO",
-    "torch": "the network alone, PyTorch eager",
-    "timm": "photo to label, timm's transform and PyTorch eager",
-    "transformers": "photo to label, Hugging Face's pipeline",
-}
-
-Ask = Callable[[Path, np.ndarray], object]
 
 
 def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
@@ -72,10 +62,13 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
         one = ask_in_turns(contenders, inputs, repeats)
         stages = ask_by_stages(reader, photos, repeats)
         many = ask_for_many(exported, photos, inputs, repeats)
+        evaluated = ratios.evaluate_beside_predict(photos, repeats)
+        shown = ratios.page_beside_predict(photos, repeats)
+        shared = ratios.beside_busy_processes(next(iter(inputs.values())), repeats)
         load.append(os.getloadavg()[0])
     return {
         "machine": {"cores": available_cores(), "processor": platform.processor(), "load": load},
-        "versions": {name: version_of(name) for name in ("torch", *_CONTENDERS, "timm")},
+        "versions": {name: version_of(name) for name in ("torch", *CONTENDERS, "timm")},
         "photos": len(photos),
         "repeats": repeats,
         "absent": absent,
@@ -83,6 +76,9 @@ def measure(photos: list[Path], *, repeats: int, starts: int) -> dict[str, Any]:
         "stages_ms": stages,
         "many_photos_per_second": many,
         "cold_start": begin,
+        "evaluate_seconds": evaluated,
+        "page_ms": shown,
+        "beside_busy_processes_ms": shared,
     }
 
 
@@ -95,102 +91,6 @@ def export_apart(out: Path) -> None:
 def environment() -> dict[str, str]:
     """That of a program that finds this package, where it is not installed either."""
     return {**os.environ, "PYTHONPATH": str(Path(calcinosis.__file__).parents[1])}
-
-
-def gather(exported: Path, reader: Predictor) -> tuple[dict[str, Ask], list[str]]:
-    """How each contender is asked, and those that are not installed."""
-    makers: dict[str, Callable[[], Ask]] = {
-        "calcinosis": lambda: lambda path, _: reader.read(path),
-        "onnxruntime": lambda: in_onnxruntime(exported),
-        "openvino": lambda: in_openvino(exported),
-        "torch": lambda: in_torch(reader),
-        "timm": lambda: with_timm(reader),
-        "transformers": lambda: with_transformers(reader),
-    }
-    contenders, absent = {}, []
-    for name, make in makers.items():
-        try:
-            contenders[name] = make()
-        except ImportError:
-            absent.append(name)
-    return contenders, absent
-
-
-def in_onnxruntime(exported: Path, threads: int | None = None) -> Ask:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads or available_cores()
-    session = onnxruntime.InferenceSession(exported, options, providers=["CPUExecutionProvider"])
-    return lambda _, ready: session.run(None, {INPUT: ready})
-
-
-def in_openvino(exported: Path) -> Ask:
-    import openvino
-
-    compiled = openvino.Core().compile_model(
-        exported, "CPU", {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32"}
-    )
-    return lambda _, ready: compiled(ready)
-
-
-def in_torch(reader: Predictor) -> Ask:
-    import torch
-
-    torch.set_num_threads(available_cores())
-
-    def ask(_: Path, ready: np.ndarray) -> object:
-        with torch.inference_mode():
-            return reader.network.forward_with_cam(torch.from_numpy(ready))
-
-    return ask
-
-
-def with_timm(reader: Predictor) -> Ask:
-    import torch
-    from timm.data import create_transform
-
-    how = reader.config.preprocessing
-    transform: Any = create_transform(
-        (3, how.size, how.size), interpolation="bicubic", mean=how.mean, std=how.std, crop_pct=1.0
-    )
-
-    def ask(path: Path, _: np.ndarray) -> object:
-        with torch.inference_mode(), Image.open(path) as picture:
-            return reader.network(transform(picture.convert("RGB"))[None]).softmax(dim=1)
-
-    return ask
-
-
-def with_transformers(reader: Predictor) -> Ask:
-    import torch
-    from transformers import PretrainedConfig, PreTrainedModel, ViTImageProcessor, pipeline
-    from transformers.modeling_outputs import ImageClassifierOutput
-
-    how, labels = reader.config.preprocessing, reader.config.labels
-
-    class Classifier(PreTrainedModel):
-        config_class = PretrainedConfig
-        main_input_name = "pixel_values"
-
-        def __init__(self, config: Any) -> None:
-            super().__init__(config)
-            self.network = reader.network
-            self.post_init()
-
-        def _init_weights(self, module: torch.nn.Module) -> None:
-            """They are the reader's."""
-
-        def forward(self, pixel_values: torch.Tensor, **_: object) -> ImageClassifierOutput:
-            return ImageClassifierOutput(logits=self.network(pixel_values))
-
-    side = {"height": how.size, "width": how.size}
-    processor = ViTImageProcessor(size=side, resample=3, image_mean=how.mean, image_std=how.std)
-    config = PretrainedConfig(id2label=dict(enumerate(labels)))
-    ask = pipeline(
-        "image-classification", model=Classifier(config).eval(), image_processor=processor
-    )
-    return lambda path, _: ask(str(path))
 
 
 def ask_in_turns(
@@ -343,7 +243,7 @@ def show(figures: dict[str, Any]) -> str:
     ]
     for name, times in one.items():
         ratio = times["p50"] / one["onnxruntime"]["p50"]
-        row = f"| {_CONTENDERS[name]} | {times['p50']:.1f} | {times['p95']:.1f} | {ratio:.2f} |"
+        row = f"| {CONTENDERS[name]} | {times['p50']:.1f} | {times['p95']:.1f} | {ratio:.2f} |"
         lines.append(row)
     lines += ["", "| stage | p50 ms | p95 ms |", "|---|---|---|"]
     for name, times in figures["stages_ms"].items():
@@ -357,6 +257,7 @@ def show(figures: dict[str, Any]) -> str:
         lines.append(f"| {name} | {value['seconds']:.2f} | {value['peak_megabytes']:.0f} |")
     ours, theirs = (value["seconds"] for value in begin.values())
     lines += ["", f"cold start, ours of theirs: {ours / theirs:.2f}"]
+    lines += ratios.show(figures)
     lines += [f"not installed: {', '.join(figures['absent'])}"] if figures["absent"] else []
     return "\n".join(lines)
 

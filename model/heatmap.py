@@ -30,5 +30,5 @@ def overlay(photo: Image.Image, heat_map: HeatMap) -> Image.Image:
     cam = Image.fromarray(heat_map.cam).resize(part.size, Image.Resampling.BICUBIC)
     strength = np.asarray(cam).clip(0, 1)
     blend = (_OPACITY * strength)[..., None]
-    mixed = (1 - blend) * np.asarray(part, dtype=float) + blend * colour(strength)
+    mixed = (1 - blend) * np.asarray(part, dtype=np.float32) + blend * colour(strength)
     return Image.fromarray(mixed.round().astype(np.uint8))

@@ -57,9 +57,15 @@ def test_the_tables_say_the_ratios_and_what_is_missing() -> None:
             "calcinosis": {"seconds": 1.0, "peak_megabytes": 200.0},
             "torch": {"seconds": 4.0, "peak_megabytes": 900.0},
         },
+        "evaluate_seconds": {"predict": 2.0, "evaluate": 2.2},
+        "page_ms": {"predict": 50.0, "page": 70.0},
+        "beside_busy_processes_ms": {"one thread, nobody else": 50.0},
     }
     text = show(figures)
     assert "| photo to finding | 30.0 | 60.0 | 1.50 |" in text
     assert "| calcinosis | 45.0 | 0.90 |" in text
     assert "cold start, ours of theirs: 0.25" in text
     assert "not installed: openvino" in text
+    assert "| `evaluate`, asking, 2.20 s of 2.00 s | 1.10 |" in text
+    assert "| the page, click to finding, 70.0 ms of 50.0 ms | 1.40 |" in text
+    assert "| one thread, nobody else | 50.0 |" in text
