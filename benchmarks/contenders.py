@@ -5,10 +5,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image
+
 from calcinosis.common.cpu import available_cores
 from calcinosis.model.engine import INPUT
 from calcinosis.model.predictor import Predictor
-from PIL import Image
 
 CONTENDERS: Final = {
     "calcinosis": "photo to finding",

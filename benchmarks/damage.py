@@ -7,10 +7,11 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import Any, Final
 
+from PIL import Image
+
 from calcinosis.data.synthetic import draw
 from calcinosis.model import heic, repair
 from calcinosis.model.photo import MAX_PIXELS
-from PIL import Image
 
 Damage = Callable[[bytes, random.Random], bytes]
 

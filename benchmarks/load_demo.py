@@ -20,6 +20,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from calcinosis.benchmarks.visitor import Server, Visitor, served
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import SHIPPED
@@ -27,7 +29,6 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.page.findings import Reader, finding
-from PIL import Image
 
 
 @dataclass

@@ -31,12 +31,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from PIL import Image, ImageDraw, ImageFilter
+
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import find_quality_issue
-from PIL import Image, ImageDraw, ImageFilter
 
 Degrade = Callable[[Image.Image], Image.Image]
 _SIDES = (260, 192, 128, 96, 64)  # pixels on the shorter side

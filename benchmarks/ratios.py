@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
 from calcinosis.benchmarks.visitor import Visitor, served
 from calcinosis.common.cpu import available_cores
 from calcinosis.data.manifest import Row

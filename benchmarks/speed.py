@@ -24,6 +24,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
+import calcinosis
 from calcinosis.benchmarks import ratios
 from calcinosis.benchmarks.contenders import CONTENDERS, Ask, gather, in_onnxruntime
 from calcinosis.common.cpu import available_cores
@@ -35,8 +37,6 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.preprocessing import Preprocessing
-
-import calcinosis
 
 PEER_START: Final = (
     "import torch, timm; from calcinosis.model.checkpoint import load_checkpoint; load_checkpoint()"

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Final
 
 import typer
+
 from calcinosis.cli.errors import handle_errors, print_line, print_note
 from calcinosis.cli.options import (
     LabelledConfigOption,

@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+
 from calcinosis.cli.errors import handle_errors
 from calcinosis.cli.options import CheckpointOption, both_or_neither, checked_rows
 

@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+
 from calcinosis.cli.errors import handle_errors, print_line, print_note
 from calcinosis.cli.options import CheckpointOption
 

@@ -9,9 +9,10 @@ from functools import wraps
 from typing import Any, Final
 
 import typer
-from calcinosis.common.extras import extra_of, missing_extra
 from rich.console import Console
 from rich.markup import escape
+
+from calcinosis.common.extras import extra_of, missing_extra
 
 console: Final = Console(stderr=True)
 log: Final = logging.getLogger("calcinosis.cli")

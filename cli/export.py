@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
+
 from calcinosis.cli.errors import handle_errors, print_note
 from calcinosis.cli.options import CheckpointOption, both_or_neither
 
@@ -52,6 +53,7 @@ def bench(
     both_or_neither(photos, manifest)
     import timm  # noqa: F401 (what all is measured beside; missing, it is missed at once)
     import torch  # noqa: F401
+
     from calcinosis.benchmarks.speed import main as measure
 
     measure(photos, manifest, count=count, repeats=repeats, starts=starts, out=out)

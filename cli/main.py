@@ -5,6 +5,7 @@ import sys
 from typing import Annotated, Final
 
 import typer
+
 from calcinosis.cli import data, demo, doctor, export, predict, train
 from calcinosis.common.progress import is_rank_zero
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
+
 from calcinosis.cli.errors import handle_errors, print_error, print_json, print_line, print_note
 
 if TYPE_CHECKING:

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+
 from calcinosis.cli.errors import handle_errors, print_line, print_note
 from calcinosis.cli.options import (
     CacheOption,

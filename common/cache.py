@@ -6,10 +6,11 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-from calcinosis.common.files import atomic_write
 from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save
+
+from calcinosis.common.files import atomic_write
 
 Arrays = dict[str, NDArray[Any]]
 

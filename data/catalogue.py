@@ -7,8 +7,9 @@ from functools import cache
 from pathlib import Path
 from typing import Literal
 
-from calcinosis.common.errors import DataError
 from pydantic import BaseModel, ConfigDict
+
+from calcinosis.common.errors import DataError
 
 CATALOGUE_FILE = Path(__file__).with_name("catalogue.toml")
 UNKNOWN = "unknown"

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+from rapidfuzz.distance import OSA
+
 from calcinosis.common.errors import DataError
 from calcinosis.data.manifest import KINDS
-from rapidfuzz.distance import OSA
 
 TAXONOMY_FILE = Path(__file__).with_name("taxonomy.toml")
 MARKS_FILE = TAXONOMY_FILE.parent / "curated" / "marks.toml"

@@ -4,9 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from torch.utils.data import DataLoader, Dataset, default_collate
+
 from calcinosis.common.errors import DataError
 from calcinosis.data.manifest import open_source
-from torch.utils.data import DataLoader, Dataset, default_collate
 
 Transform = Callable[[Path | bytes, int], Any]
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 import numpy as np
-from calcinosis.common.errors import ManifestError
-from calcinosis.data.manifest import Row
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
+
+from calcinosis.common.errors import ManifestError
+from calcinosis.data.manifest import Row
 
 _NAMED: Final = 3
 

@@ -6,9 +6,10 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
-from calcinosis.data.manifest import OTHER, Row, write_manifest
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
+
+from calcinosis.data.manifest import OTHER, Row, write_manifest
 
 Colour = tuple[int, int, int]
 

@@ -15,7 +15,6 @@ sys.path.insert(0, str(ROOT))
 from calcinosis.data.catalogue import list_sets, shown  # noqa: E402 - found through the path above
 from calcinosis.model.config import SHIPPED, load_config  # noqa: E402
 from calcinosis.training.report.formatting import plain_name  # noqa: E402
-
 from docs.figures import every_figure, read_metrics, summary, table  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.calcinosis")

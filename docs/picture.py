@@ -10,13 +10,14 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
+from PIL import Image, ImageFilter
+from playwright.sync_api import Browser, Page, sync_playwright
+
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
 from calcinosis.page.validation_stats import read_mixups, read_validation_stats
-from PIL import Image, ImageFilter
-from playwright.sync_api import Browser, Page, sync_playwright
 
 FOLDER: Final = Path(__file__).parent
 _DESKTOP: Final[Any] = {"viewport": {"width": 720, "height": 900}, "locale": "en-GB"}

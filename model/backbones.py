@@ -16,10 +16,11 @@ from typing import Any, Final
 
 import timm
 import torch
-from calcinosis.common.errors import BackboneError
-from calcinosis.model.preprocessing import Preprocessing
 from torch import nn
 from torchvision import models
+
+from calcinosis.common.errors import BackboneError
+from calcinosis.model.preprocessing import Preprocessing
 
 _LITE: Final = {
     # architecture: (input size in pixels, module of the package with the weights, its class)

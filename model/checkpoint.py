@@ -6,6 +6,10 @@
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import nn
+
 from calcinosis.common.errors import BackboneError, CheckpointError
 from calcinosis.common.files import atomic_write
 from calcinosis.model.backbones import build_backbone
@@ -20,9 +24,6 @@ from calcinosis.model.config import (
     write_config,
 )
 from calcinosis.model.network import Network
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
-from torch import nn
 
 
 def save_checkpoint(folder: Path, network: Network, config: CheckpointConfig) -> None:

@@ -5,6 +5,8 @@ import re
 from pathlib import Path
 from typing import Any, Final
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_write
 from calcinosis.model.calibration import Calibration, check_prior
@@ -13,7 +15,6 @@ from calcinosis.model.frequencies import Frequencies
 from calcinosis.model.labels import check_labels
 from calcinosis.model.ood import OODDetector
 from calcinosis.model.preprocessing import Preprocessing
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 SHIPPED: Final = Path(__file__).parent / "weights"
 """The checkpoint that comes with the project."""

@@ -17,13 +17,14 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_write
 from calcinosis.model.engine import OnnxBackend, digest
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import measure
-from numpy.typing import NDArray
-from PIL import Image
 
 REFERENCE: Final = "reference.json"
 

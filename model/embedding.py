@@ -4,9 +4,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+from PIL import Image
+
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.engine import open_backend
-from PIL import Image
 
 
 class Embedder:

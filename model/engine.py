@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.common.cpu import available_cores
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.config import (
@@ -26,7 +28,6 @@ from calcinosis.model.config import (
     load_config,
     parse_config,
 )
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float32]
 
@@ -77,6 +78,7 @@ class TorchBackend:
 
     def __init__(self, folder: Path, threads: int | None = None) -> None:
         import torch
+
         from calcinosis.model.checkpoint import load_checkpoint
 
         if threads:

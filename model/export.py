@@ -16,13 +16,14 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from torch import nn
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_path
 from calcinosis.model.checkpoint import current_name, load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
 from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxBackend, digest
 from calcinosis.model.network import Network
-from torch import nn
 
 TOLERANCE: Final = 1e-4
 _OPSET: Final = 18

@@ -7,12 +7,13 @@ from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.model.conformal import Conformal
 from calcinosis.model.frequencies import Frequencies, Frequency, named
 from calcinosis.model.labels import OTHER, conditions
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import Words, words
-from numpy.typing import NDArray
 
 Outcome = Literal["retake", "out_of_scope", "uncertain", "suggestive"]
 OUTCOMES: tuple[Outcome, ...] = ("retake", "out_of_scope", "uncertain", "suggestive")

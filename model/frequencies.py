@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from calcinosis.model.labels import conditions
 from pydantic import BaseModel, ConfigDict, Field
+
+from calcinosis.model.labels import conditions
 
 
 class Frequency(BaseModel):

@@ -3,8 +3,9 @@
 from typing import Final
 
 import numpy as np
-from calcinosis.model.finding import HeatMap
 from PIL import Image
+
+from calcinosis.model.finding import HeatMap
 
 _OPACITY: Final = 0.6
 # Black, red, yellow: dark to light in print and to a colour-blind eye too.

@@ -17,8 +17,9 @@ import sys
 from pathlib import Path
 from typing import Any, Final
 
-from calcinosis.model.heic_worker import READY, TOO_LARGE
 from PIL import Image
+
+from calcinosis.model.heic_worker import READY, TOO_LARGE
 
 MAX_SECONDS: Final = 30
 

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
-from calcinosis.common.errors import BackboneError
-from calcinosis.model.backbones import Backbone
 from torch import nn
 from torch.nn import functional
+
+from calcinosis.common.errors import BackboneError
+from calcinosis.model.backbones import Backbone
 
 _GEM_EXPONENT = 3
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
+
 from calcinosis.common.errors import PhotoError
 from calcinosis.common.pillow import PILLOW_ERRORS
 from calcinosis.model import heic, repair
-from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
 NO_END_MARK: Final = "calcinosis: no end mark"

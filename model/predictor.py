@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
+from PIL import Image
+
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
@@ -20,7 +22,6 @@ from calcinosis.model.labels import conditions
 from calcinosis.model.photo import NO_END_MARK, as_photo, open_photo
 from calcinosis.model.quality import QualityIssue, find_quality_issue
 from calcinosis.model.words import words
-from PIL import Image
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is the backend, and nowhere else
     from calcinosis.model.network import Network

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Final
 
 import matplotlib.pyplot as plt
+
+import calcinosis as cc
 from calcinosis.data.manifest import Row
 from calcinosis.data.synthetic import draw_flawed_set
 from calcinosis.training.recipe import Recipe, load_recipe
-
-import calcinosis as cc
 
 HERE: Final = Path(__file__).parent
 

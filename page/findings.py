@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from types import MappingProxyType
 from typing import Any
 
+from PIL import Image
+
 from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.context import GROUPS, known_contexts
 from calcinosis.model.finding import Finding, Shown
@@ -15,7 +17,6 @@ from calcinosis.model.labels import LABELS
 from calcinosis.page.render import as_data_uri, as_picture, render
 from calcinosis.page.validation_stats import Figure
 from calcinosis.page.words import Words, words
-from PIL import Image
 
 
 @dataclass(frozen=True)

@@ -10,10 +10,11 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Any, Final
 
-from calcinosis.model.photo import MAX_BYTES
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from calcinosis.model.photo import MAX_BYTES
 
 MAX_BODY: Final = MAX_BYTES * 4 // 3 + 1024**2
 """Bytes of a request: one photo of the largest size as base64, or several framed ones."""

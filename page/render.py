@@ -5,9 +5,10 @@ import io
 from pathlib import Path
 from typing import Final
 
-from calcinosis.page.words import unbroken, words
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
+
+from calcinosis.page.words import unbroken, words
 
 FOLDER: Final = Path(__file__).parent
 _SHOWN_SIDE: Final = 480  # pixels, of the pictures that a finding shows

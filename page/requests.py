@@ -5,11 +5,12 @@ import binascii
 from collections.abc import Sequence
 from typing import Any
 
+from PIL import Image
+
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.photo import MAX_BYTES, open_photo
 from calcinosis.page.sections import MOST_PHOTOS
 from calcinosis.page.words import languages
-from PIL import Image
 
 
 def language_of(value: Any) -> str:

@@ -27,6 +27,8 @@ os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 
 import gradio as gr
+from starlette.middleware import Middleware
+
 from calcinosis.common.errors import CalcinosisError, CheckpointError
 from calcinosis.common.memory import return_large_blocks
 from calcinosis.model.config import SHIPPED
@@ -41,7 +43,6 @@ from calcinosis.page.guard import Guard
 from calcinosis.page.ports import asked_port, check_port
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import Figure, Mixups, read_mixups, read_validation_stats
-from starlette.middleware import Middleware
 
 _FOLDER = "calcinosis"  # how the server's folder for temporary files begins
 

@@ -12,12 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calcinosis.data.manifest import Row, read_manifest
-from calcinosis.model.export import write_graph
-from calcinosis.model.labels import LABELS
 from filelock import FileLock
 from hypothesis import HealthCheck, settings
 
+from calcinosis.data.manifest import Row, read_manifest
+from calcinosis.model.export import write_graph
+from calcinosis.model.labels import LABELS
 from tests.drawings import write_tiny_checkpoint
 from tests.training.drawn_sets import draw_set, tiny_recipe, train_quietly
 

@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import torch
+from PIL import Image
+
 from calcinosis.data.synthetic import draw as draw
 from calcinosis.model.backbones import build_backbone
 from calcinosis.model.calibration import Calibration
@@ -14,7 +16,6 @@ from calcinosis.model.conformal import Conformal
 from calcinosis.model.labels import LABELS
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing
-from PIL import Image
 
 TINY_BACKBONE: Final = "timm:test_efficientnet"  # 0.1 million parameters
 _RIDGE: Final = 0.1

@@ -14,7 +14,6 @@ from calcinosis.data.manifest import read_manifest
 from calcinosis.model.finding import Finding
 from calcinosis.model.labels import LABELS, OTHER
 from calcinosis.model.predictor import Predictor
-
 from tests.drawings import draw
 
 FILE: Final = Path(__file__).with_name("reference_findings.json")

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from calcinosis.data.manifest import Row, write_manifest
-from calcinosis.data.synthetic import draw
-from calcinosis.model.labels import LABELS
 
 import calcinosis as cc
 import calcinosis.api as api
 import calcinosis.metrics as metrics
+from calcinosis.data.manifest import Row, write_manifest
+from calcinosis.data.synthetic import draw
+from calcinosis.model.labels import LABELS
 
 EACH = 10
 

@@ -4,6 +4,9 @@ import json
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
 from calcinosis.cli.main import app
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
@@ -12,8 +15,6 @@ from calcinosis.page import server as demo
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.validation_stats import read_validation_stats
 from calcinosis.page.words import languages
-from PIL import Image
-from typer.testing import CliRunner
 
 LABELS = ("xanthelasma", "syringoma", "milium", "other")
 RECIPE = """

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import pytest
-from calcinosis.common.extras import MODULES, extra_of
 
+from calcinosis.common.extras import MODULES, extra_of
 from tests.drawings import draw
 from tests.training.commands import draw_task
 

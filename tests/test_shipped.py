@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from calcinosis.data.croissant import POOL
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.model.checkpoint import load_checkpoint
@@ -16,7 +17,6 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import read_predictions
-
 from tests.drawings import draw
 
 PHOTOS = os.environ.get("CALCINOSIS_PHOTOS")

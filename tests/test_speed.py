@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import numpy as np
+
 from calcinosis.benchmarks.speed import ask_by_stages, ask_in_turns, clocked, show
 from calcinosis.model.predictor import Predictor
-
 from tests.drawings import draw
 
 

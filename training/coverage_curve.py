@@ -14,6 +14,8 @@ from typing import Annotated, Final, NamedTuple
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+
 from calcinosis.model.config import CheckpointConfig, load_config
 from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
 from calcinosis.model.labels import joined
@@ -23,7 +25,6 @@ from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
 from calcinosis.training.evaluate.predictions import Predictions, read_predictions
 from calcinosis.training.recalibrate import BY_FOLD
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

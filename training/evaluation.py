@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.common.cpu import available_cores
 from calcinosis.common.errors import DataError, PhotoError, TrainingError
 from calcinosis.common.files import disk_full_error
@@ -15,7 +17,6 @@ from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import make_predictions
 from calcinosis.training.robustness.skin_tone import read_skin_tones
-from numpy.typing import NDArray
 
 
 def evaluate(

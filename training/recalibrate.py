@@ -19,6 +19,8 @@ from typing import Annotated, Any, Final
 
 import numpy as np
 import typer
+from numpy.typing import NDArray
+
 from calcinosis.common.files import write_json
 from calcinosis.model.config import CONFIG, CheckpointConfig, load_config, write_config
 from calcinosis.model.conformal import Conformal, threshold_rank
@@ -32,7 +34,6 @@ from calcinosis.training.evaluate.predictions import (
     read_predictions,
     write_predictions,
 )
-from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 

@@ -5,10 +5,11 @@ import tomllib
 from pathlib import Path
 from typing import Final, Literal
 
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import LABELS, OTHER, check_labels
 from calcinosis.training.fit.augment import Augmentation
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 COVERAGE: Final = 0.9
 """Of the prediction sets, for labels of which a recipe says nothing else."""

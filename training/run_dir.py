@@ -6,13 +6,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from tempfile import TemporaryFile
 
+from filelock import FileLock, Timeout
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.training.fit.device import Device
 from calcinosis.training.recipe import Recipe
-from filelock import FileLock, Timeout
 
 
 @contextmanager

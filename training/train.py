@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
 from calcinosis.common.files import atomic_write, write_json
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 import torch
 from autogluon.multimodal import MultiModalPredictor
-from calcinosis.benchmarks.baselines.task import ARCHITECTURE, read_task
 from safetensors.torch import load_file
+
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, read_task
 
 if __name__ == "__main__":
     task = read_task()

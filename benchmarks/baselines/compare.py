@@ -16,6 +16,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
 
+from safetensors.torch import save_file
+
 from calcinosis.benchmarks.baselines.splits import Split, external_split, fold_split
 from calcinosis.benchmarks.baselines.table import BASELINES, OURS, write_table
 from calcinosis.benchmarks.baselines.task import ARCHITECTURE
@@ -25,7 +27,6 @@ from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.backbones import lite_weights
 from calcinosis.model.labels import LABELS
 from calcinosis.training.evaluate.predictions import read_predictions, write_predictions
-from safetensors.torch import save_file
 
 _LATE: Final = 2
 """A baseline is ended after so many times its budget, as a user would, and `_GRACE` minutes to begin."""

@@ -1,7 +1,6 @@
 """fastai: `vision_learner` and `fine_tune`, as in its computer vision tutorial."""
 
 import pandas as pd
-from calcinosis.benchmarks.baselines.task import ARCHITECTURE, BATCH, SIZE, read_task
 from fastai.vision.all import (
     ImageDataLoaders,
     Resize,
@@ -9,6 +8,8 @@ from fastai.vision.all import (
     error_rate,
     vision_learner,
 )
+
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, BATCH, SIZE, read_task
 
 task = read_task()
 photos = ImageDataLoaders.from_df(

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import numpy as np
 import timm
 import torch
-from calcinosis.benchmarks.baselines.task import BATCH, Task
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
+
+from calcinosis.benchmarks.baselines.task import BATCH, Task
 
 
 class Photos(Dataset):

@@ -3,7 +3,6 @@
 import tempfile
 
 import torch
-from calcinosis.benchmarks.baselines.task import ARCHITECTURE, SIZE, read_task
 from PIL import Image
 from torchvision import transforms as t
 from transformers import (
@@ -13,6 +12,8 @@ from transformers import (
     Trainer,
     TrainingArguments,
 )
+
+from calcinosis.benchmarks.baselines.task import ARCHITECTURE, SIZE, read_task
 
 to_tensor = [t.ToTensor(), t.Normalize((0.5,) * 3, (0.5,) * 3)]
 for_training = t.Compose([t.RandomResizedCrop(SIZE), *to_tensor])

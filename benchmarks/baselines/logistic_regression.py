@@ -1,10 +1,11 @@
 """scikit-learn: logistic regression with its defaults on standardised features of the frozen network."""
 
-from calcinosis.benchmarks.baselines.features import features
-from calcinosis.benchmarks.baselines.task import read_task
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from calcinosis.benchmarks.baselines.features import features
+from calcinosis.benchmarks.baselines.task import read_task
 
 if __name__ == "__main__":
     task = read_task()

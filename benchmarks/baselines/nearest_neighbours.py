@@ -1,8 +1,9 @@
 """scikit-learn: the five nearest neighbours among features of the frozen network."""
 
+from sklearn.neighbors import KNeighborsClassifier
+
 from calcinosis.benchmarks.baselines.features import features
 from calcinosis.benchmarks.baselines.task import read_task
-from sklearn.neighbors import KNeighborsClassifier
 
 if __name__ == "__main__":
     task = read_task()

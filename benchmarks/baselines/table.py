@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.benchmarks.baselines.splits import Split
 from calcinosis.benchmarks.baselines.task import CORES
 from calcinosis.common.files import write_json
@@ -23,7 +25,6 @@ from calcinosis.training.evaluate.predictions import (
     read_predictions,
     write_predictions,
 )
-from numpy.typing import NDArray
 
 HERE: Final = Path(__file__).parent
 OURS: Final = "calcinosis"

@@ -6,13 +6,14 @@ Its batch of 128 is gathered from four of 32, as with `--batch-size 32 --grad-ac
 
 import timm
 import torch
-from calcinosis.benchmarks.baselines.task import read_task
 from PIL import Image
 from timm.data import create_transform
 from timm.loss import LabelSmoothingCrossEntropy
 from timm.optim import create_optimizer_v2
 from timm.scheduler import create_scheduler_v2
 from torch.utils.data import DataLoader, Dataset
+
+from calcinosis.benchmarks.baselines.task import read_task
 
 BATCH, GATHERED, EPOCHS, WARM_UP = 32, 4, 300, 3
 

@@ -1,10 +1,11 @@
 """torchvision: the defaults of references/classification/train.py, whose 90 epochs are cut to the budget."""
 
 import torch
-from calcinosis.benchmarks.baselines.task import BATCH, read_task
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 from torchvision import transforms as t
+
+from calcinosis.benchmarks.baselines.task import BATCH, read_task
 
 CROP, RESIZE, EPOCHS, STEP = 224, 256, 90, 30
 to_tensor = [t.ToTensor(), t.Normalize((0.5,) * 3, (0.5,) * 3)]  # as the start weights were trained

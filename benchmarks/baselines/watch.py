@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 import psutil
+
 from calcinosis.benchmarks.baselines.task import CORES
 
 _ROOT: Final = Path(__file__).parents[2]

@@ -8,14 +8,15 @@ from typing import Any, Final
 
 import cv2
 import numpy as np
-from calcinosis.data.audit.scan import BLUR_SIDE, ScannedPhoto, small_pictures
-from calcinosis.data.manifest import Row
 from numpy.typing import NDArray
 from sklearn.linear_model import RidgeClassifier
 from sklearn.metrics import balanced_accuracy_score, mutual_info_score, roc_auc_score
 from sklearn.model_selection import StratifiedGroupKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from calcinosis.data.audit.scan import BLUR_SIDE, ScannedPhoto, small_pictures
+from calcinosis.data.manifest import Row
 
 Box = tuple[float, float, float, float]
 Figures = dict[str, float | dict[str, float]]

@@ -15,6 +15,11 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+from sklearn.neighbors import NearestNeighbors
+from threadpoolctl import threadpool_limits
+
 from calcinosis.common.progress import track
 from calcinosis.data.audit.alignment import (
     FEWEST_MATCHES,
@@ -24,10 +29,6 @@ from calcinosis.data.audit.alignment import (
     detect_keypoints,
 )
 from calcinosis.data.audit.scan import DIHEDRAL, ScannedPhoto
-from numpy.typing import NDArray
-from PIL import Image
-from sklearn.neighbors import NearestNeighbors
-from threadpoolctl import threadpool_limits
 
 THRESHOLD: Final = 0.8
 """Agreement from which two photos count as one picture; see `tests/data/test_audit_duplicates.py`,

@@ -9,9 +9,10 @@ from typing import Final
 
 import cv2
 import numpy as np
-from calcinosis.data.audit.scan import ScannedPhoto, small_pictures
 from numpy.typing import NDArray
 from sklearn.neighbors import NearestNeighbors
+
+from calcinosis.data.audit.scan import ScannedPhoto, small_pictures
 
 THRESHOLD: Final = 4.5
 """Score from which a photo is suspected. 0 is the data set's middle and 1 a robust standard deviation of

@@ -6,9 +6,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-from calcinosis.data.audit.scan import ScannedPhoto
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from PIL import Image
+
+from calcinosis.data.audit.scan import ScannedPhoto
 
 THUMBNAIL_SIDE: Final = 160
 SHOWN_OF_A_KIND: Final = 60

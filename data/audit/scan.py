@@ -10,11 +10,12 @@ from typing import Any, Final
 
 import imagehash
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from calcinosis.common.files import file_digest
 from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, resolve
-from numpy.typing import NDArray
-from PIL import Image
 
 OpenPhoto = Callable[[Path], Image.Image]
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]

@@ -12,6 +12,7 @@ from typing import Any
 
 import httpcore2
 import httpx2
+
 from calcinosis.data.download.errors import PermanentError, TransientError
 
 

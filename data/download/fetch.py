@@ -18,13 +18,14 @@ from urllib.parse import urljoin, urlsplit
 from urllib.robotparser import RobotFileParser
 
 import httpx2
+from PIL import Image
+from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
+
 from calcinosis.common.files import atomic_path, file_digest
 from calcinosis.common.pillow import PILLOW_ERRORS
 from calcinosis.data.download.addresses import PublicTransport
 from calcinosis.data.download.errors import BadContentError, PermanentError, TransientError
 from calcinosis.data.table import write_errors
-from PIL import Image
-from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 _Result = TypeVar("_Result")
 

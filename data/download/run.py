@@ -16,6 +16,8 @@ from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from filelock import FileLock, Timeout
+
 from calcinosis.common.errors import DataError
 from calcinosis.common.files import PARTIAL_SUFFIX, atomic_write
 from calcinosis.common.progress import track
@@ -30,7 +32,6 @@ from calcinosis.data.download.fetch import (
 )
 from calcinosis.data.download.remote_files import FileList, RemoteFile, sources_for
 from calcinosis.data.table import write_errors, write_table
-from filelock import FileLock, Timeout
 
 JOURNAL = ".download.jsonl"
 LOCK = ".download.lock"

@@ -18,7 +18,6 @@ from calcinosis.data.manifest import write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
 from calcinosis.training.evaluate.predictions import make_predictions, write_predictions
-
 from tests.training.drawn_sets import draw_set
 
 

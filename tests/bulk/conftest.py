@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
-
 from tests.drawings import draw, encode
 
 PHOTOS = 36

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 import pytest
-from calcinosis.cli.main import app
 from typer.testing import CliRunner
 
+from calcinosis.cli.main import app
 from tests.bulk.conftest import BAD, PHOTOS
 
 

@@ -16,7 +16,6 @@ ray: Any = pytest.importorskip("ray", reason="Ray is not installed: it comes wit
 from calcinosis.bulk.on_ray import read_on_ray  # noqa: E402
 from calcinosis.bulk.reading import Job  # noqa: E402 - not where Ray is missing
 from calcinosis.bulk.run import open_run  # noqa: E402
-
 from tests.bulk.conftest import BAD  # noqa: E402
 from tests.bulk.test_run import check, table  # noqa: E402
 

@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from calcinosis.bulk import worker_pool
 from calcinosis.bulk.reading import Job
 from calcinosis.bulk.run import open_run
 from calcinosis.bulk.table import FINISHED
 from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError, CheckpointError
-
 from tests.bulk import deadly
 from tests.bulk.conftest import BAD
 

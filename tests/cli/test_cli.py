@@ -5,12 +5,12 @@ import json
 from pathlib import Path
 
 import pytest
-from calcinosis.cli.main import app
-from calcinosis.data.catalogue import find_set, list_sets
-from calcinosis.model.labels import LABELS
 from PIL import Image
 from typer.testing import CliRunner
 
+from calcinosis.cli.main import app
+from calcinosis.data.catalogue import find_set, list_sets
+from calcinosis.model.labels import LABELS
 from tests.drawings import draw, encode
 from tests.training.drawn_sets import draw_set
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from calcinosis.model.labels import LABELS
 from PIL import Image
 
+from calcinosis.model.labels import LABELS
 from tests.cli.test_cli import run
 from tests.drawings import draw, encode
 

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+
 from calcinosis.cli.main import app
 from calcinosis.cli.options import reproduce_command
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from calcinosis.common.cache import Arrays, cached_arrays
 
 

@@ -7,6 +7,8 @@ import os
 from pathlib import Path
 
 import pytest
+from safetensors import SafetensorError
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import (
     atomic_path,
@@ -15,7 +17,6 @@ from calcinosis.common.files import (
     file_digest,
     write_json,
 )
-from safetensors import SafetensorError
 
 
 def test_half_a_file_is_never_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,6 +3,7 @@
 import logging
 
 import pytest
+
 from calcinosis.common import progress
 from calcinosis.common.progress import progress_line, track
 

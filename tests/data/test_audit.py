@@ -6,12 +6,12 @@ import re
 
 import numpy as np
 import pytest
+from PIL import Image, ImageOps
+
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data.audit import KINDS, audit, read_pairs
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import assign_folds, check_folds, join_groups
-from PIL import Image, ImageOps
-
 from tests.data.drawing import cropped, embed, saved, skin, stamped, x_ray
 
 COUNT = 40

@@ -4,6 +4,8 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image, ImageEnhance, ImageOps
+
 from calcinosis.data.audit.alignment import align, detect_keypoints, mirror
 from calcinosis.data.audit.duplicates import (
     HASH_BITS,
@@ -15,8 +17,6 @@ from calcinosis.data.audit.duplicates import (
     near_duplicates,
 )
 from calcinosis.data.audit.scan import DIHEDRAL, ScannedPhoto, perceptual_hashes
-from PIL import Image, ImageEnhance, ImageOps
-
 from tests.data.drawing import cropped, embed, saved, skin, stamped
 
 

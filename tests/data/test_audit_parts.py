@@ -4,14 +4,14 @@ import io
 
 import numpy as np
 import pytest
+from PIL import Image
+from sklearn.metrics import roc_auc_score
+
 from calcinosis.data.audit.confounding import confounding, merged, predictability_from, source_alone
 from calcinosis.data.audit.folders import folder_mismatches
 from calcinosis.data.audit.off_topic import THRESHOLD, off_topic_scores, warmth
 from calcinosis.data.audit.scan import ScannedPhoto
 from calcinosis.data.manifest import Row
-from PIL import Image
-from sklearn.metrics import roc_auc_score
-
 from tests.data.drawing import embed, skin, slide, stamped, x_ray
 
 

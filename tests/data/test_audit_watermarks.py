@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from calcinosis.data.audit.watermarks import find_marks
 from PIL import Image
 
+from calcinosis.data.audit.watermarks import find_marks
 from tests.data.drawing import skin, stamped
 
 COUNT = 40

@@ -5,6 +5,7 @@ import json
 
 import mlcroissant
 import pytest
+
 from calcinosis.data.croissant import CARD, POOL, describe
 from calcinosis.data.manifest import leave_out, read_manifest
 from calcinosis.data.splits import check_folds

@@ -1,6 +1,7 @@
 """A researcher can trust what the catalogue promises."""
 
 import pytest
+
 from calcinosis.common.errors import DataError
 from calcinosis.data.catalogue import find_set, list_sets, shown
 from calcinosis.data.croissant import POOL

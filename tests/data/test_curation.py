@@ -5,6 +5,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
+
 from calcinosis.common.errors import DataError
 from calcinosis.data.croissant import POOL
 from calcinosis.data.curation import (

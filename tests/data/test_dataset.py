@@ -4,12 +4,13 @@ from pathlib import Path
 
 import pytest
 import torch
-from calcinosis.common.errors import DataError, ManifestError
-from calcinosis.data.dataset import PhotoDataset
-from calcinosis.data.manifest import Row
 from PIL import Image
 from torch.utils.data import DataLoader
 from torchvision.transforms.v2.functional import pil_to_tensor
+
+from calcinosis.common.errors import DataError, ManifestError
+from calcinosis.data.dataset import PhotoDataset
+from calcinosis.data.manifest import Row
 
 
 def load(path: Path, _: int) -> torch.Tensor:

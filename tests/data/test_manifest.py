@@ -5,6 +5,9 @@ import unicodedata
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.croissant import POOL
 from calcinosis.data.manifest import (
@@ -16,8 +19,6 @@ from calcinosis.data.manifest import (
     write_manifest,
 )
 from calcinosis.data.manifest_index import index_manifest
-from hypothesis import given
-from hypothesis import strategies as st
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 HEADER = "file,label,source,group\n"

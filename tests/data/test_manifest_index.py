@@ -5,6 +5,7 @@ import tracemalloc
 from pathlib import Path
 
 import pytest
+
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.manifest_index import index_manifest
 

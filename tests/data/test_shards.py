@@ -5,6 +5,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
+
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
 from calcinosis.data.manifest import Row, check_files, open_source, path_of

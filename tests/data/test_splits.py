@@ -4,12 +4,13 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
+from hypothesis import assume, given
+from hypothesis import strategies as st
+
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.croissant import POOL
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
-from hypothesis import assume, given
-from hypothesis import strategies as st
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")
 KIND = {"other": "lookalike"}

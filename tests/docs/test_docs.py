@@ -5,9 +5,9 @@ import re
 import tomllib
 
 import yaml
+
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.figures import averaged
-
 from docs.figures import BEGIN, END, README, read_metrics, summary, with_figures
 
 ROOT = README.parent

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 import timm
 import torch
+from torchvision import models
+
 from calcinosis.common.errors import BackboneError
 from calcinosis.model import backbones
 from calcinosis.model.backbones import build_backbone
 from calcinosis.model.network import Network
 from calcinosis.model.preprocessing import Preprocessing
-from torchvision import models
-
 from tests.drawings import draw
 
 LITE = {"efficientnet_lite0": 224, "efficientnet_lite1": 240, "efficientnet_lite2": 260}

@@ -4,12 +4,13 @@ import math
 
 import numpy as np
 import pytest
-from calcinosis.model.calibration import Calibration, check_prior
-from calcinosis.model.conformal import Conformal
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pydantic import ValidationError
+
+from calcinosis.model.calibration import Calibration, check_prior
+from calcinosis.model.conformal import Conformal
 
 LABELS = 4
 PLAIN = Calibration(temperature=1.0, bias=(0.0,) * LABELS)

@@ -8,14 +8,14 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.backbones import build_backbone
 from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
 from calcinosis.model.config import CONFIG, WEIGHTS, load_config
 from calcinosis.model.network import Network
-from safetensors import safe_open
-from safetensors.torch import load_file, save_file
-
 from tests.drawings import TINY_BACKBONE, tiny_config, tiny_network
 
 TENSOR = "head.weight"

@@ -6,12 +6,13 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
-from calcinosis.model.labels import LABELS, joined
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import beta
+
+from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
+from calcinosis.model.labels import LABELS, joined
 
 weights = arrays(np.float64, (3, len(LABELS)), elements=st.floats(0, 1)).filter(
     lambda w: (w.sum(axis=1) > 0).all()

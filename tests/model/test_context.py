@@ -4,13 +4,13 @@ import math
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from calcinosis.model.context import known_contexts, prior_given
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.words import all_sources
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.drawings import draw
 
 EVEN = (0.25,) * 4

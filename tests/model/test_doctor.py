@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model import doctor
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.engine import Floats, Output
 from calcinosis.model.predictor import Predictor
-
 from tests.drawings import draw, write_tiny_checkpoint
 
 PICTURES = [draw(label, 0) for label in ("milium", "gouty_tophus", "other")]

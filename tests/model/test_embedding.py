@@ -1,9 +1,9 @@
 """Embeddings: one vector a photo, the same alone and in company, and nearer for like photos."""
 
 import numpy as np
-from calcinosis.model.embedding import Embedder
 from PIL import ImageOps
 
+from calcinosis.model.embedding import Embedder
 from tests.data.drawing import skin
 
 

@@ -9,6 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
 from calcinosis.common.errors import CheckpointError, PhotoError
 from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
 from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS
@@ -17,9 +20,6 @@ from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
 from calcinosis.model.finding import Finding
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
-from PIL import Image
-from safetensors.torch import load_file, save_file
-
 from tests.drawings import draw, encode, tiny_config, tiny_network, write_tiny_checkpoint
 
 HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy")

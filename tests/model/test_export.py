@@ -9,6 +9,8 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from huggingface_hub import ModelCard
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.data.manifest import read_manifest, resolve
 from calcinosis.model.checkpoint import load_checkpoint
@@ -18,8 +20,6 @@ from calcinosis.model.export import TOLERANCE, export_onnx, write_graph
 from calcinosis.model.labels import LABELS
 from calcinosis.model.network import Network, Output
 from calcinosis.model.photo import open_photo
-from huggingface_hub import ModelCard
-
 from tests.drawings import draw, write_tiny_checkpoint
 
 PHOTOS = os.environ.get("CALCINOSIS_PHOTOS")

@@ -5,6 +5,9 @@ import re
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
 from calcinosis.model.finding import (
     OUTCOMES,
     Coverage,
@@ -19,8 +22,6 @@ from calcinosis.model.labels import LABELS, OTHER
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import languages, words
 from calcinosis.training.evaluate.bootstrap import wilson_interval
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
 ADDED = ["coverage", "frequency", "version"]

@@ -6,11 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from calcinosis.common.errors import PhotoError
 from calcinosis.model import heic, photo
 from calcinosis.model.photo import open_photo
-from PIL import Image
-
 from tests.drawings import draw, encode
 
 needs_plugin = pytest.mark.skipif(

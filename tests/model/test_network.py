@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 import torch
+from torch import nn
+
 from calcinosis.common.errors import BackboneError
 from calcinosis.model.backbones import Backbone, build_backbone
 from calcinosis.model.network import Network, PooledMap, check_trainable_stages
 from calcinosis.model.preprocessing import Preprocessing
-from torch import nn
-
 from tests.drawings import TINY_BACKBONE, tiny_network
 
 LABELS = 4

@@ -5,14 +5,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pydantic import ValidationError
+
 from calcinosis.data.synthetic import draw
 from calcinosis.model.config import CONFIG
 from calcinosis.model.labels import LABELS
 from calcinosis.model.ood import OODDetector
 from calcinosis.model.predictor import Predictor
 from calcinosis.training.evaluate.calibrate import centre_of, fit_ood_detector
-from pydantic import ValidationError
-
 from tests.drawings import write_tiny_checkpoint
 
 

@@ -8,13 +8,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from calcinosis.common.errors import PhotoError
-from calcinosis.model import photo
-from calcinosis.model.photo import NO_END_MARK, as_photo, open_photo
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageCms, ImageOps, PngImagePlugin
 
+from calcinosis.common.errors import PhotoError
+from calcinosis.model import photo
+from calcinosis.model.photo import NO_END_MARK, as_photo, open_photo
 from tests.drawings import draw, encode
 
 CODES = {

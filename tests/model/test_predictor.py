@@ -8,6 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from PIL import Image
+
 from calcinosis.common.errors import CheckpointError, PhotoError
 from calcinosis.model.conformal import Conformal
 from calcinosis.model.finding import Finding
@@ -15,8 +17,6 @@ from calcinosis.model.heatmap import overlay
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
-from PIL import Image
-
 from tests.drawings import draw, encode, write_tiny_checkpoint
 
 RARE = (0.001, 0.004, 0.015, 0.98)

@@ -6,14 +6,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from calcinosis.model.checkpoint import load_checkpoint
-from calcinosis.model.predictor import Predictor
-from calcinosis.model.preprocessing import Preprocessing
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 from pydantic import ValidationError
 
+from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.predictor import Predictor
+from calcinosis.model.preprocessing import Preprocessing
 from tests.drawings import draw
 
 

@@ -7,12 +7,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.quality import BOUNDS, MIN_SIDE, check_bounds, find_quality_issue, measure
 from calcinosis.model.words import languages, words
-from PIL import Image, ImageDraw
-
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
 

@@ -3,11 +3,11 @@
 import re
 from html.parser import HTMLParser
 
+from PIL import Image
+
 from calcinosis.model.finding import Shown
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.show import finding_html
-from PIL import Image
-
 from tests.drawings import draw
 
 

@@ -9,9 +9,10 @@ from typing import Any
 
 import gradio as gr
 import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
-from playwright.sync_api import Browser, Page, sync_playwright
 
 
 def free_port() -> int:

@@ -14,15 +14,15 @@ from typing import Any, Final
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from PIL import Image
+from playwright.sync_api import Page, Route
+
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import BOUNDS, find_quality_issue
 from calcinosis.page import server as demo
 from calcinosis.page.requests import MOST_PHOTOS
 from calcinosis.page.words import words
-from PIL import Image
-from playwright.sync_api import Page, Route
-
 from tests.drawings import draw, encode
 from tests.unusable import UNUSABLE
 

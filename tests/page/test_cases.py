@@ -4,6 +4,7 @@ from html import unescape
 
 import numpy as np
 import pytest
+
 from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.finding import outcome_of
 from calcinosis.model.labels import LABELS

@@ -7,10 +7,10 @@ from typing import Any
 import gradio as gr
 import httpx2 as httpx
 import pytest
-from calcinosis.benchmarks.visitor import Visitor
-from calcinosis.page import forgetting
 from gradio_client import Client
 
+from calcinosis.benchmarks.visitor import Visitor
+from calcinosis.page import forgetting
 from tests.drawings import draw, encode
 
 PHOTO = encode(draw("milium", size=(320, 300)), "JPEG")

@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import gradio as gr
 import pytest
+
 from calcinosis.benchmarks.damage import damaged_files
 from calcinosis.benchmarks.fuzz_photos import end_of, end_shown, fuzz
 from calcinosis.model.predictor import Predictor

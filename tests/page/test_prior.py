@@ -3,13 +3,13 @@
 from collections.abc import Callable
 
 import pytest
+from playwright.sync_api import Page
+
 from calcinosis.model.finding import shown_probabilities
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.page.findings import share
 from calcinosis.page.words import words
-from playwright.sync_api import Page
-
 from tests.drawings import draw, encode
 from tests.page.test_browser import look, serious, upload
 

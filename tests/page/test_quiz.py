@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
@@ -17,9 +20,6 @@ from calcinosis.page.drawings import LESIONS, SCENES
 from calcinosis.page.quiz import Quiz, points
 from calcinosis.page.validation_stats import Mixups, read_mixups
 from calcinosis.page.words import words
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.drawings import draw
 
 

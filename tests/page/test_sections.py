@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+
 from calcinosis.model.context import known_contexts
 from calcinosis.model.finding import OUTCOMES, Finding, shown_probabilities
 from calcinosis.model.predictor import Predictor
@@ -20,8 +22,6 @@ from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.validation_stats import read_validation_stats
 from calcinosis.page.words import languages, words
-from PIL import Image
-
 from tests.drawings import draw
 
 

@@ -14,13 +14,13 @@ from pathlib import Path
 import gradio as gr
 import httpx2 as httpx
 import pytest
+from gradio_client import Client
+from PIL import Image
+
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.page import server as demo
-from gradio_client import Client
-from PIL import Image
-
 from tests.drawings import draw, encode
 
 HERE = Path(__file__).parents[2]

@@ -16,10 +16,10 @@ from typing import Any, Final
 
 import httpx2 as httpx
 import pytest
+
 from calcinosis.model import heic
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
-
 from tests.drawings import draw, encode
 
 pytestmark = pytest.mark.slow

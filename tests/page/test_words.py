@@ -6,6 +6,7 @@ from string import Formatter
 from typing import Any
 
 import pytest
+
 from calcinosis.model.labels import LABELS, conditions
 from calcinosis.page.words import languages, words
 

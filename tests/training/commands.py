@@ -9,7 +9,6 @@ from typing import Any
 from calcinosis.data.manifest import read_manifest, write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
-
 from tests.drawings import TINY_BACKBONE
 from tests.training.drawn_sets import draw_set
 

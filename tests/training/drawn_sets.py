@@ -8,7 +8,6 @@ from calcinosis.data.manifest import Row
 from calcinosis.data.synthetic import draw_set as draw_set
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.train import train
-
 from tests.drawings import TINY_BACKBONE
 
 

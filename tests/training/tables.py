@@ -1,6 +1,7 @@
 """Drawn predictions tables for the tests of this folder."""
 
 import numpy as np
+
 from calcinosis.training.evaluate.predictions import Predictions
 
 LABELS = ("calcinosis_cutis", "gouty_tophus", "milium", "other")

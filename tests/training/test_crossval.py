@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+
 from calcinosis.common.errors import BackboneError, TrainingError
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import assign_folds
@@ -25,7 +26,6 @@ from calcinosis.training.fit.finetune import (
 from calcinosis.training.fit.fitted import fit
 from calcinosis.training.fit.prepare import PreparedData, prepare_data
 from calcinosis.training.fit.training_views import TrainingViews
-
 from tests.training.drawn_sets import draw_set, tiny_recipe
 
 RECIPES: dict[str, dict[str, Any]] = {

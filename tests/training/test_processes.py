@@ -5,11 +5,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.finetune import finetune
-from safetensors.torch import load_file
-
 from tests.training.commands import draw_task, run
 from tests.training.drawn_sets import tiny_recipe
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.config import GRAPH, SHIPPED, WEIGHTS, load_config
 from calcinosis.model.finding import outcome_of
@@ -14,7 +15,6 @@ from calcinosis.training.evaluate.frequencies import count_frequencies, referenc
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.predictions import read_predictions
 from calcinosis.training.recalibrate import recalibrate
-
 from tests.training.tables import drawn_table
 
 NUMBERS = Path(__file__).parents[2] / "docs" / "numbers.md"

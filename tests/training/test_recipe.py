@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.recipe import load_recipe
 

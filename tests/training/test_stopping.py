@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from calcinosis.common.errors import ManifestError, TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
@@ -18,8 +20,6 @@ from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.log import read_log
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.run_dir import lock_run_dir
-from safetensors.torch import load_file
-
 from tests.training.commands import draw_task, run, start
 from tests.training.drawn_sets import draw_set, tiny_recipe
 

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
@@ -21,8 +23,6 @@ from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.fit.features import compute_features
 from calcinosis.training.recipe import Recipe
-from safetensors.torch import load_file
-
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, tiny_recipe
 from tests.training.drawn_sets import train_quietly as run

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.special import logsumexp
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.calibration import Calibration
 from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
 from calcinosis.model.ood import OODDetector
-from numpy.typing import NDArray
-from scipy.optimize import minimize
-from scipy.special import logsumexp
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]

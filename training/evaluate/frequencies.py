@@ -5,12 +5,13 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.model.frequencies import DangerousLookalikes, Frequencies, Frequency, named
 from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
 from calcinosis.training.evaluate.predictions import Predictions
-from numpy.typing import NDArray
 
 BANDS: Final = (0.0, 0.5, 0.8, 0.95, 0.99, 1.0)
 """Edges of the bands of the leading label's probability under the reference prior."""

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.common.cache import cached_arrays
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import joined
@@ -16,7 +18,6 @@ from calcinosis.training.fit.features import Integers
 from calcinosis.training.fit.fitted import fit
 from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.prepare import PreparedData
-from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 

@@ -9,10 +9,11 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.common.errors import PredictionsError
 from calcinosis.data.manifest import Row
 from calcinosis.model.finding import outcome_of
-from numpy.typing import NDArray
 
 SEPARATOR: Final = "|"
 NO_FOLD: Final = -1

@@ -11,6 +11,9 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+from PIL import Image, ImageEnhance
+from pydantic import BaseModel, ConfigDict, Field
+
 from calcinosis.training.fit.marks import (
     Box,
     largest_rectangle_without,
@@ -18,8 +21,6 @@ from calcinosis.training.fit.marks import (
     meets,
     with_margin,
 )
-from PIL import Image, ImageEnhance
-from pydantic import BaseModel, ConfigDict, Field
 
 _TRIES: Final = (
     40  # at a random crop without a mark, before the largest square without one is taken

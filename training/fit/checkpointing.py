@@ -4,10 +4,11 @@ import json
 from pathlib import Path
 
 import torch
-from calcinosis.common.files import atomic_write, write_json
 from safetensors.torch import load_file, save
 from torch import nn
 from torch.optim.swa_utils import AveragedModel
+
+from calcinosis.common.files import atomic_write, write_json
 
 
 def write_tensors(path: Path, tensors: dict[str, torch.Tensor]) -> None:

@@ -12,8 +12,9 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Final
 
 import torch
-from calcinosis.common.errors import TrainingError
 from torch import nn
+
+from calcinosis.common.errors import TrainingError
 
 DEVICES: Final = ("cpu", "cuda")
 PRECISIONS: Final = ("auto", "bf16", "float32")

@@ -16,6 +16,10 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch.utils.data import Subset
+
 from calcinosis.common.cache import cached_arrays
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
@@ -27,9 +31,6 @@ from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit.augment import Augmentation, augmented_view, view_generator
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.marks import Box, largest_square_without
-from numpy.typing import NDArray
-from PIL import Image
-from torch.utils.data import Subset
 
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
 _FEATURE_BATCH: Final = 64

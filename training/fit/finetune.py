@@ -14,6 +14,12 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.progress import track
 from calcinosis.data.curation import disease_key
@@ -27,11 +33,6 @@ from calcinosis.training.fit.layers import learning_layers
 from calcinosis.training.fit.log import Epoch, EpochLog
 from calcinosis.training.fit.training_views import TrainingViews
 from calcinosis.training.recipe import Recipe
-from numpy.typing import NDArray
-from safetensors.torch import load_file
-from torch import nn
-from torch.nn import functional
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 _WARM_UP: Final = 0.05  # share of the steps
 _MAX_GRADIENT_NORM: Final = 2.0

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from calcinosis.common.cache import cached_arrays
 from calcinosis.model.network import Network
 from calcinosis.training.fit.device import Device

@@ -5,8 +5,9 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from calcinosis.training.fit.device import Device
 from torch import distributed, nn
+
+from calcinosis.training.fit.device import Device
 
 Forward = Callable[[torch.Tensor], torch.Tensor]
 

@@ -13,6 +13,9 @@ from typing import Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+from PIL import Image
+
 from calcinosis.common.cache import cached_arrays
 from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
@@ -20,8 +23,6 @@ from calcinosis.data.curation import printed_marks
 from calcinosis.data.dataset import PhotoDataset, batches
 from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
-from numpy.typing import NDArray
-from PIL import Image
 
 Box = tuple[float, float, float, float]
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+
 from calcinosis.data.manifest import Row
 from calcinosis.model.backbones import Backbone, build_backbone
 from calcinosis.model.network import Network, check_trainable_stages

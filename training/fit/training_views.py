@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
+
 from calcinosis.training.fit.features import FeatureMaps, Integers
 
 

@@ -10,6 +10,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Final
 
+from huggingface_hub import EvalResult, ModelCard, ModelCardData
+
 from calcinosis.common.files import atomic_write
 from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.metrics.compute import find_figure
@@ -25,7 +27,6 @@ from calcinosis.training.report.formatting import (
 from calcinosis.training.report.licence import Terms, is_non_commercial, source_terms
 from calcinosis.training.report.sections import GROUPS
 from calcinosis.training.robustness.skin_tone import PREFIX
-from huggingface_hub import EvalResult, ModelCard, ModelCardData
 
 Meta = dict[str, Any]
 Metrics = dict[str, Any]

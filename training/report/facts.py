@@ -4,8 +4,9 @@ import tomllib
 from pathlib import Path
 from typing import Final
 
-from calcinosis.common.errors import TrainingError
 from pydantic import BaseModel, ConfigDict, ValidationError
+
+from calcinosis.common.errors import TrainingError
 
 FILE: Final = "facts.toml"
 

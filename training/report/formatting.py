@@ -4,11 +4,12 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Final
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
+from markupsafe import Markup, escape
+
 from calcinosis.model.labels import OTHER
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.robustness.skin_tone import PREFIX
-from jinja2 import Environment, FileSystemLoader, StrictUndefined, select_autoescape
-from markupsafe import Markup, escape
 
 _PLAIN: Final = {OTHER: "something else", "deposit": "a deposit, calcinosis or tophus"}
 TEMPLATES: Final = Path(__file__).with_name("templates")

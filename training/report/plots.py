@@ -8,10 +8,11 @@ from typing import Any, Final
 
 import matplotlib as mpl
 import numpy as np
-from calcinosis.training.evaluate.metrics.kernels import Array
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter, ScalarFormatter
+
+from calcinosis.training.evaluate.metrics.kernels import Array
 
 # Okabe and Ito's palette: told apart with any colour vision. Dashes tell them apart in grey.
 COLOURS: Final = ("#d55e00", "#0072b2", "#009e73", "#4d4d4d", "#cc79a7", "#e69f00", "#56b4e9")

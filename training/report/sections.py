@@ -9,6 +9,8 @@ from types import MappingProxyType
 from typing import Any, Final
 
 import numpy as np
+from markupsafe import Markup
+
 from calcinosis.common.files import atomic_write
 from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.metrics import kernels
@@ -20,7 +22,6 @@ from calcinosis.training.report import plots
 from calcinosis.training.report.figures import list_figures
 from calcinosis.training.report.formatting import format_estimate, plain_name, plain_tone, render
 from calcinosis.training.robustness.skin_tone import PREFIX, TONES
-from markupsafe import Markup
 
 Metrics = dict[str, Any]
 Context = dict[str, Any]

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.prepare import PreparedData
-from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 

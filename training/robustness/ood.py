@@ -8,6 +8,9 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+from PIL import Image, ImageDraw
+from sklearn.datasets import load_sample_images
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import open_source, read_manifest
@@ -20,8 +23,6 @@ from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.recipe import Recipe
-from PIL import Image, ImageDraw
-from sklearn.datasets import load_sample_images
 
 log = logging.getLogger(__name__)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.manifest import Row
 from calcinosis.training.evaluate.out_of_fold import predictions_without

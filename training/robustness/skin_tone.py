@@ -12,14 +12,15 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from calcinosis.common.errors import CalcinosisError, TrainingError
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
 from calcinosis.data.manifest import Row, path_of
 from calcinosis.model.photo import open_photo
-from numpy.typing import NDArray
-from PIL import Image
 
 PREFIX: Final = "ita_estimate:"
 

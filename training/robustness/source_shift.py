@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
 from calcinosis.training.evaluate.metrics.compute import checked_prior, compute_block
 from calcinosis.training.evaluate.out_of_fold import Mask, predictions_without
 from calcinosis.training.evaluate.predictions import Predictions

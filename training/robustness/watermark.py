@@ -9,6 +9,8 @@ from typing import Any, Final
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
+
 from calcinosis.data.dataset import PhotoDataset
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
@@ -22,7 +24,6 @@ from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.marks import Box, find_all_marks
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.robustness.watermark_look import Watermark, find_watermark
-from numpy.typing import NDArray
 
 log = logging.getLogger(__name__)
 

@@ -13,12 +13,13 @@ from typing import Final
 
 import cv2
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
 from calcinosis.data.audit.watermarks import Mark, Sighting
 from calcinosis.data.manifest import Row, open_source
 from calcinosis.model.photo import open_photo
 from calcinosis.training.fit.marks import Box, Marks
-from numpy.typing import NDArray
-from PIL import Image
 
 Floats = NDArray[np.float32]
 

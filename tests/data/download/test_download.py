@@ -16,6 +16,10 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from click.testing import Result
+from PIL import Image
+from typer.testing import CliRunner
+
 from calcinosis.cli.main import app
 from calcinosis.common.errors import DataError
 from calcinosis.data.download import remote_files as plans
@@ -26,10 +30,6 @@ from calcinosis.data.download.remote_files import FileList, RemoteFile
 from calcinosis.data.download.run import JOURNAL, Summary, download
 from calcinosis.data.manifest import read_manifest
 from calcinosis.model.labels import LABELS
-from click.testing import Result
-from PIL import Image
-from typer.testing import CliRunner
-
 from tests.data.download.misbehaving import Server, photo
 
 HERE = frozenset({"127.0.0.1"})

@@ -7,6 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
+from typer.testing import CliRunner
+
 from calcinosis.cli.main import app
 from calcinosis.common.errors import DataError
 from calcinosis.data.curation import LABELS
@@ -15,8 +18,6 @@ from calcinosis.data.sources import BuildResult, build, write_build
 from calcinosis.data.sources.building import PhotoIndex
 from calcinosis.data.sources.scin import parse_weights
 from calcinosis.data.sources.tables import read_table
-from PIL import Image
-from typer.testing import CliRunner
 
 # Eight rows of the real table (Groh et al. 2021, CC BY-NC-SA 3.0).
 FITZPATRICK17K_ROWS = Path(__file__).with_name("fitzpatrick17k_rows.csv")

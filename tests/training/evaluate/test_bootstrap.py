@@ -2,14 +2,15 @@
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binomtest
+
 from calcinosis.training.evaluate.bootstrap import (
     group_resamples,
     percentile_interval,
     wilson_interval,
 )
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.stats import binomtest
 
 
 @settings(deadline=None, max_examples=40)

@@ -4,6 +4,7 @@ import math
 
 import numpy as np
 import pytest
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.training.evaluate.calibrate import (
     check_coverage,

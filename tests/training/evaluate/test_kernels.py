@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
-from calcinosis.training.evaluate.metrics import kernels as measures
 from sklearn import metrics as oracle
+
+from calcinosis.training.evaluate.metrics import kernels as measures
 
 
 @pytest.fixture(params=range(4))

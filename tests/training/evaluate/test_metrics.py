@@ -5,6 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from sklearn import metrics as oracle
+
 from calcinosis.training.evaluate.metrics.compute import (
     compute_metrics,
     find_figure,
@@ -17,8 +19,6 @@ from calcinosis.training.evaluate.predictions import (
     read_predictions,
     write_predictions,
 )
-from sklearn import metrics as oracle
-
 from tests.training.tables import LABELS, drawn_table
 
 PRIOR = (0.1, 0.2, 0.3, 0.4)

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+
 from calcinosis.training.evaluate.predictions import (
     NO_FOLD,
     TEXT_FIELDS,
@@ -12,7 +13,6 @@ from calcinosis.training.evaluate.predictions import (
     read_predictions,
     write_predictions,
 )
-
 from tests.training.tables import drawn_table
 
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
-from calcinosis.training.fit.augment import Augmentation, augmented_view, view_generator
 from PIL import Image, ImageDraw
 
+from calcinosis.training.fit.augment import Augmentation, augmented_view, view_generator
 from tests.drawings import draw
 
 MARKS = ((0.05, 0.7, 0.3, 0.95),)

@@ -2,10 +2,11 @@
 
 import numpy as np
 import pytest
-from calcinosis.training.fit.heads import fit_lda, fit_logistic
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+from calcinosis.training.fit.heads import fit_lda, fit_logistic
 
 COUNT = 4
 

@@ -4,6 +4,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from calcinosis.data.audit.watermarks import Mark, Sighting
 from calcinosis.data.curation import printed_marks
 from calcinosis.data.manifest import Row
@@ -16,9 +19,6 @@ from calcinosis.training.fit.marks import (
     largest_rectangle_without,
     largest_square_without,
 )
-from hypothesis import given
-from hypothesis import strategies as st
-
 from tests.data.drawing import skin, stamped
 
 SIZES = st.tuples(st.integers(40, 900), st.integers(40, 900))

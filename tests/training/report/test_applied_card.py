@@ -6,9 +6,9 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+
 from calcinosis.model.config import SHIPPED
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, find_figure
-
 from tests.training.report.test_card import META, PRIOR, write
 from tests.training.tables import drawn_table
 

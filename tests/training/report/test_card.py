@@ -5,6 +5,8 @@ import re
 
 import numpy as np
 import pytest
+from huggingface_hub import ModelCard
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.data.manifest import Row
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, find_figure
@@ -14,8 +16,6 @@ from calcinosis.training.report.formatting import TEMPLATES, format_estimate
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
 from calcinosis.training.robustness.source_shift import left_out_block
 from calcinosis.training.robustness.watermark import watermark_effect
-from huggingface_hub import ModelCard
-
 from tests.training.tables import LABELS, drawn_table
 
 FACTS_TO_FILL_IN = TEMPLATES.with_name("facts.toml")

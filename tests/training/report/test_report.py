@@ -6,10 +6,10 @@ from html.parser import HTMLParser
 
 import numpy as np
 import pytest
+
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.report.formatting import format_estimate
 from calcinosis.training.report.sections import write_report
-
 from tests.training.tables import drawn_table
 
 VOID = {"meta", "link", "br", "use", "path", "rect"}

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from calcinosis.common.options import RunOptions
 from calcinosis.model.labels import LABELS
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.robustness.learning_curve import REPEATS, SHARES, some_groups
-
 from tests.training.drawn_sets import draw_set, tiny_recipe
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, write_manifest
@@ -17,7 +18,6 @@ from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.prepare import prepare_data
 from calcinosis.training.robustness.ood import _pictures, _without_conditions, read_off_topic
 from calcinosis.training.train import train
-
 from tests.training.drawn_sets import tiny_recipe
 
 

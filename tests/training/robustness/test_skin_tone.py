@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+from PIL import Image, ImageDraw
+
 from calcinosis.training.robustness.skin_tone import (
     PREFIX,
     TONES,
@@ -10,7 +12,6 @@ from calcinosis.training.robustness.skin_tone import (
     lab,
     tone_of,
 )
-from PIL import Image, ImageDraw
 
 # L* and b* of drawn skin, and the group that its angle belongs to.
 DRAWN = {

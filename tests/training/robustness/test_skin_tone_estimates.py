@@ -4,11 +4,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from calcinosis.common.errors import TrainingError
 from calcinosis.data.manifest import Row
 from calcinosis.training.robustness import skin_tone as tones
 from calcinosis.training.robustness.skin_tone import PREFIX, read_skin_tones
-
 from tests.training.drawn_sets import draw_set
 from tests.training.robustness.test_skin_tone import drawn_skin
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from calcinosis.common.errors import ManifestError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
@@ -17,7 +18,6 @@ from calcinosis.training.evaluate import out_of_fold
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.prepare import prepare_data
 from calcinosis.training.robustness import watermark as robustness_watermark
-
 from tests.data.drawing import stamped
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, tiny_recipe

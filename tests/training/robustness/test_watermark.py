@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+
 from calcinosis.training.robustness.watermark import watermark_effect
 
 

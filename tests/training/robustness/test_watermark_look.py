@@ -4,11 +4,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
+
 from calcinosis.data.manifest import Row
 from calcinosis.training.fit.marks import find_all_marks
 from calcinosis.training.robustness.watermark_look import Watermark, find_watermark
-from PIL import Image
-
 from tests.data.drawing import skin, stamped
 
 SIZE = (320, 240)

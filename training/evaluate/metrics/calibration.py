@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.kernels import Array
 from calcinosis.training.evaluate.metrics.registry import Estimate, Sample, at_prior, metric

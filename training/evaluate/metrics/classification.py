@@ -3,6 +3,8 @@
 from collections.abc import Iterator, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.registry import (
     Estimate,
@@ -13,7 +15,6 @@ from calcinosis.training.evaluate.metrics.registry import (
     metric,
     share_of,
 )
-from numpy.typing import NDArray
 
 
 def mean_recall(sample: Sample, called: NDArray[np.int64], labels: Sequence[int]) -> Estimate:

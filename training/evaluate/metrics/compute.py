@@ -5,6 +5,8 @@ from dataclasses import replace
 from typing import Any, Final
 
 import numpy as np
+from numpy.typing import NDArray
+
 from calcinosis.training.evaluate.bootstrap import (
     group_resamples,
     wilson_interval,
@@ -27,7 +29,6 @@ from calcinosis.training.evaluate.metrics.registry import (
     metric_of,
 )
 from calcinosis.training.evaluate.predictions import Predictions, PredictionsError
-from numpy.typing import NDArray
 
 FAMILIES: Final = (suggestive, classification, ranking, calibration, conformal, selective)
 """The modules whose metrics are computed; importing them registers those."""

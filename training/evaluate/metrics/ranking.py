@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Final
 
 import numpy as np
+
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.kernels import Array, Mask
 from calcinosis.training.evaluate.metrics.registry import (

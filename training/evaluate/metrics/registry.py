@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
+
 from calcinosis.training.evaluate.bootstrap import percentile_interval, wilson_interval
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.kernels import Array, Mask

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from typing import Final
 
 import numpy as np
+
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.registry import (
     Estimate,

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 
 import numpy as np
+
 from calcinosis.data.curation import is_malignant
 from calcinosis.model.finding import DEPOSIT
 from calcinosis.training.evaluate.metrics.kernels import Mask
