@@ -17,7 +17,7 @@ from calcinosis.bulk.table import (
 )
 from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError
-from calcinosis.common.files import atomic_write, write_json
+from calcinosis.common.files import atomic_write, disk_full_error, write_json
 from calcinosis.data.manifest_index import Chunk, ManifestIndex, index_manifest
 
 ROWS_A_PART: Final = 1000
@@ -53,13 +53,14 @@ class Run:
         Raises:
             CheckpointError: if the checkpoint cannot be loaded.
             ValueError: if the prior is not usable.
-            BulkError: `workers_end` or `rows_lost`.
+            BulkError: `workers_end`, `rows_lost` or `disk_full`.
         """
-        if self.left:
-            with WorkerPool(self.job, workers=workers) as pool:
-                self.claim()
-                yield from self.read_with(pool)
-        self.finish()
+        with disk_full_error(self.out, BulkError, "give the same command again"):
+            if self.left:
+                with WorkerPool(self.job, workers=workers) as pool:
+                    self.claim()
+                    yield from self.read_with(pool)
+            self.finish()
 
     def read_with(self, pool: WorkerPool) -> Generator[int, None, None]:
         """Read what is left with a pool and write each part when its last photo was read."""

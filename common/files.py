@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Final
 
-from calcinosis.common.errors import TrainingError
+from calcinosis.common.errors import CalcinosisError, TrainingError
 
 PARTIAL_SUFFIX: Final = ".partial"
 """How the name of a file ends that is being written; one that is left was left by a kill."""
@@ -19,11 +19,20 @@ _CHUNK: Final = 1024 * 1024
 
 
 @contextmanager
-def disk_full_error(folder: Path) -> Iterator[None]:
+def disk_full_error(
+    folder: Path,
+    kind: type[CalcinosisError] = TrainingError,
+    again: str = "go on with --resume",
+) -> Iterator[None]:
     """Say in one line that the disk is full.
 
+    Args:
+        folder: that is written to.
+        kind: of the error.
+        again: how one goes on once there is space.
+
     Raises:
-        TrainingError: `disk_full`, in place of what the writer of some file said.
+        CalcinosisError: of that kind, `disk_full`, in place of what the writer of some file said.
     """
     try:
         yield
@@ -32,9 +41,9 @@ def disk_full_error(folder: Path) -> Iterator[None]:
         numbers = [f"os error {number}" in str(error) for number in _FULL]
         if getattr(error, "errno", None) not in _FULL and not any(numbers):
             raise
-        raise TrainingError(
+        raise kind(
             "disk_full",
-            "no space is left on the disk; free some and go on with --resume: what was finished is kept",
+            f"no space is left on the disk; free some and {again}: what was finished is kept",
             name=str(folder),
         ) from None
 

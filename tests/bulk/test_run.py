@@ -1,5 +1,6 @@
 """Reading a manifest into a table: every row once, whoever is killed and whenever."""
 
+import errno
 import os
 import signal
 import subprocess
@@ -7,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import pytest
 
@@ -139,6 +140,30 @@ def test_a_killed_worker_loses_nothing(
         for process in list(pool._pool._processes.values()):
             os.kill(process.pid, signal.SIGKILL)
         assert sum(steps) == run.index.rows - 8
+    check(table(out), expected)
+
+
+@pytest.mark.slow
+def test_a_full_disk_is_named_and_the_parts_that_were_finished_are_kept(
+    photos: Path, checkpoint: Path, expected: Said, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from pyarrow import parquet
+
+    write, out = parquet.write_table, tmp_path / "table.parquet"
+
+    def full_at_the_second(table: Any, file: IO[bytes], **options: Any) -> None:
+        if table["row"][0].as_py() == 8:
+            file.write(b"half a file")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        write(table, file, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(parquet, "write_table", full_at_the_second)
+        with pytest.raises(BulkError, match="give the same command again") as caught:
+            read(photos, checkpoint, out, workers=1)
+    assert (caught.value.code, caught.value.name) == ("disk_full", str(out))
+    assert sorted(file.name for file in out.iterdir()) == ["_run.json", "part-0000000.parquet"]
+    assert read(photos, checkpoint, out, workers=1) == len(BAD)
     check(table(out), expected)
 
 
