@@ -16,9 +16,11 @@ TOO_LARGE = 3
 # Bytes of address space. A drawn photo of 12 megapixels took 0.42 GB, with an alpha channel 0.51 GB, and
 # hardly any photo 0.32 GB: VmPeak of the process at its end, on Linux with pillow-heif 1.8.1.
 _MAX_MEMORY = 2 * 1024**3
+_MAX_SECONDS = 30
+"""Of the processor: who started it waits no longer, and may have been killed meanwhile."""
 
 
-def _bound_memory() -> None:
+def _set_bounds() -> None:
     try:
         import resource
     except ImportError:  # Windows has no such bound; the time is bounded there too
@@ -26,10 +28,11 @@ def _bound_memory() -> None:
     resource.setrlimit(resource.RLIMIT_AS, (_MAX_MEMORY, _MAX_MEMORY))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))  # it writes no file
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CPU, (_MAX_SECONDS, _MAX_SECONDS))
 
 
 def main() -> None:
-    _bound_memory()
+    _set_bounds()
     from PIL import Image
     from pillow_heif import register_heif_opener
 

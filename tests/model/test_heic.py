@@ -1,6 +1,8 @@
 """HEIC, where its plug-in is installed: as every other photo, and in a process whose end harms nothing."""
 
 import os
+import signal
+import subprocess
 import sys
 from pathlib import Path
 
@@ -168,3 +170,11 @@ def test_the_decoder_finds_what_this_process_does_and_gets_no_secret(
     assert "secret" not in str(given["env"])
     assert given["env"]["LD_LIBRARY_PATH"] == "/where/libpython/is"
     assert "/where/the/plug-in/is" in given["env"]["PYTHONPATH"].split(os.pathsep)
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="Windows has no such bound")
+def test_a_decoder_that_never_ends_ends_although_nobody_waits_for_it() -> None:
+    program = "import heic_worker as w; w._MAX_SECONDS = 1; w._set_bounds()\nwhile True: pass"
+    command = [sys.executable, "-c", program]
+    done = subprocess.run(command, cwd=Path(heic.__file__).parent, timeout=60)  # noqa: S603 - our own interpreter
+    assert done.returncode in (-signal.SIGKILL, -signal.SIGXCPU)
