@@ -18,6 +18,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import psutil
+
 from calcinosis.benchmarks.damage import heic_files
 from calcinosis.benchmarks.fuzz_photos import end_shown
 from calcinosis.benchmarks.load_demo import digest, known_pages

@@ -6,9 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from calcinosis.benchmarks.visitor import free_port, start_server
 from playwright.sync_api import Page
 
+from calcinosis.benchmarks.visitor import free_port, start_server
 from tests.page.test_browser import drawn, look, upload
 
 pytestmark = pytest.mark.slow
