@@ -19,7 +19,7 @@ from calcinosis.training.evaluate.metrics.kernels import Array
 from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.report import plots
-from calcinosis.training.report.figures import list_figures
+from calcinosis.training.report.figures import external_figures, list_figures
 from calcinosis.training.report.formatting import format_estimate, plain_name, plain_tone, render
 from calcinosis.training.robustness.skin_tone import PREFIX, TONES
 
@@ -82,6 +82,12 @@ def _section(name: str, metrics: Metrics, predictions: Predictions) -> Markup:
 
 def _headline(metrics: Metrics, predictions: Predictions) -> Context:
     return {
+        "external": [
+            [what, row.title, row.text, row.figure["n"]] for what, row in external_figures(metrics)
+        ],
+        "repeated": [
+            [r.title, r.text] for r in list_figures(metrics.get("repeated") or {}, HEADLINE)
+        ],
         "rows": [[row.title, row.text] for row in list_figures(metrics, HEADLINE)],
         "per_label": [
             [

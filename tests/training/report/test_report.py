@@ -72,6 +72,20 @@ def test_the_page_is_whole_and_stands_alone(report):
     assert "@import" not in report[1].read_text()
 
 
+def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(report, tmp_path):
+    figure = {"value": 0.125, "low": 0.1, "high": 0.15, "n": 80}
+    more = {
+        "leave_source_out": {"far away": {"suggestive": {"false_rate": figure}}},
+        "repeated": {"repeats": 5, "balanced_accuracy": figure | {"value": 0.777}},
+    }
+    write_report(report[0] | more, drawn_table(), tmp_path / "report.html")
+    external, known = read(tmp_path / "report.html").text.split("On patients left out")
+    assert re.search("far away Something else that is called suggestive [^.]* 12.5%", external)
+    assert "mean over repeated cross-validations" in known
+    assert "0.777" in known or "77.7%" in known
+    assert "left out of training" not in read(report[1]).text
+
+
 def test_every_plot_has_a_description_and_its_numbers_stand_in_a_table(report):
     metrics, path = report
     page = read(path)
