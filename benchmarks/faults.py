@@ -78,7 +78,7 @@ def main() -> None:
         port = free_port()
         server = start_server(SHIPPED, port, Path(temporary))
         heic: Counter[str] = Counter()
-        others = amid_users(server, known, lambda: heic.update(kill_decoders(server, 20)))
+        others = amid_users(server, known, lambda: heic.update(kill_decoders(server, 10)))
         print("decoders killed:", dict(heic), "; the other users:", dict(others))
         bad = set(others) - {"right"}
         for how in (signal.SIGKILL, signal.SIGTERM):
