@@ -277,8 +277,10 @@ def compute_features(network: Network, maps: FeatureMaps, device: Device) -> Fea
     """What the head reads of a network as it is, (views, width), for every one of the maps."""
     network.eval().to(device.torch_device)
     parts = []
-    for start in range(0, len(maps.rows), _FEATURE_BATCH):
-        places = np.arange(start, min(start + _FEATURE_BATCH, len(maps.rows)))
+    count = len(maps.rows)
+    starts = range(0, count, _FEATURE_BATCH)
+    for start in track(starts, "Computing features", total=count, size=_FEATURE_BATCH):
+        places = np.arange(start, min(start + _FEATURE_BATCH, count))
         batch = maps[places].to(device.torch_device, memory_format=torch.channels_last)
         with device.autocast():
             features = network.pretrained_features(batch)
