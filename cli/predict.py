@@ -210,7 +210,7 @@ class _Rows:
         if chosen == "csv":
             self._write_csv(
                 "file", "outcome", *(f"p_{label}" for label in labels), "prediction_set",
-                "checkpoint", "error", "message",
+                "checkpoint", "error", "message", "advice",
             )  # fmt: skip
         elif chosen == "text" and several:
             print_line(_TABLE.format("outcome", "most probable", "cannot be excluded", "photo"))
@@ -228,8 +228,8 @@ class _Rows:
             print_json({"file": str(path), **finding.as_json()})
         elif self.format == "csv":
             chances = (f"{finding.probabilities[label]:.6f}" for label in self.labels)
-            members = "|".join(finding.prediction_set)
-            self._write_csv(path, finding.outcome, *chances, members, finding.checkpoint, "", "")
+            rest = ("|".join(finding.prediction_set), finding.checkpoint, "", "", finding.advice)
+            self._write_csv(path, finding.outcome, *chances, *rest)
         elif self.several:
             label = max(finding.probabilities, key=lambda label: finding.probabilities[label])
             best = (
@@ -259,7 +259,7 @@ class _Rows:
             print_json({"file": str(path), "error": trouble})
         elif self.format == "csv":
             empty = [""] * len(self.labels)
-            self._write_csv(path, "", *empty, "", "", error.code, error.message)
+            self._write_csv(path, "", *empty, "", "", error.code, error.message, "")
         else:
             print_error(error.message, str(path))
 

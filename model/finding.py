@@ -392,8 +392,8 @@ def _advice(say: Words, prediction_set: Sequence[str]) -> str:
 
 
 def _prior_sentence(say: Words, prior: Mapping[str, float]) -> str:
-    chances = ", ".join(f"{say.label(label)} {p:.3g}" for label, p in prior.items())
-    return say("reasons.prior", prior=chances)
+    shown = {say.label(k): "<0.001" if 0 < p < 0.001 else f"{p:.3g}" for k, p in prior.items()}
+    return say("reasons.prior", prior=", ".join(f"{name} {p}" for name, p in shown.items()))
 
 
 def _percent(share: float) -> str:

@@ -172,9 +172,10 @@ class Predictor:
             else:
                 outputs[n] = output
         if not outputs:
-            return retake_finding(
+            retake = retake_finding(
                 issues[1], prior=prior, checkpoint=config.name, language=self.language
             )
+            return self._noted(retake, pictures)
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
         probabilities = config.calibration.probabilities(logits, self.prior)[0]
         members = config.conformal.prediction_sets(config.calibration.probabilities(logits))[0]
@@ -192,6 +193,10 @@ class Predictor:
             left_out=issues,
             language=self.language,
         )
+        return self._noted(finding, pictures)
+
+    def _noted(self, finding: Finding, pictures: Sequence[Image.Image]) -> Finding:
+        """The finding with a note where a file of these lacks its end mark."""
         if not any(picture.info.get(NO_END_MARK) for picture in pictures):
             return finding
         note = words(self.language)("reasons.no_end_mark")

@@ -91,6 +91,7 @@ def test_csv_has_a_row_for_every_photo(photos: Path, tiny_checkpoint_with_graph:
         assert row["outcome"] == finding["outcome"]
         assert row["prediction_set"].split("|") == finding["prediction_set"]
         assert {label: float(row[f"p_{label}"]) for label in LABELS} == finding["probabilities"]
+        assert row["advice"] == finding["advice"]
         assert row["error"] == ""
     assert not rows
 

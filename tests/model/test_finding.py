@@ -194,6 +194,17 @@ def test_the_prior_is_stated(prior: dict[str, float]) -> None:
     assert (words()("reasons.still") in said) == (prior != PRIOR)
 
 
+def test_a_chance_that_is_tiny_is_stated_without_a_power_of_ten() -> None:
+    prior = dict(zip(LABELS, (0.0000422, 0.01, 0.4, 0.5899578), strict=True))
+    for finding in (
+        decide(PRIOR, [OTHER], prior=prior, coverage=covered(), checkpoint="tiny"),
+        retake_finding(PROBLEMS[0], prior=prior, checkpoint="tiny"),
+    ):
+        said = " ".join(finding.reasons)
+        assert f"{words().label(LABELS[0])} <0.001, {words().label(LABELS[1])} 0.01," in said
+        assert "e-05" not in said
+
+
 def test_the_coverage_is_stated() -> None:
     finding = decide(PRIOR, ["milium"], prior=PRIOR, coverage=covered(0.95), checkpoint="tiny")
     assert "95\u00a0%" in " ".join(finding.reasons)

@@ -250,3 +250,8 @@ def test_a_jpeg_without_its_end_mark_is_read_and_the_finding_says_so(tiny_checkp
         assert not any(words in reason for reason in expected.reasons)
         assert words in found.reasons[-1]
         assert predictor.read(open_photo(whole[:-2])) == found
+        small = encode(draw("milium", size=(60, 60)), "JPEG", quality=90)
+        expected, found = predictor.read(small), predictor.read(small[:-2])
+        assert found.outcome == "retake"
+        assert found.reasons[:-1] == expected.reasons
+        assert words in found.reasons[-1]
