@@ -54,11 +54,13 @@ def predict(
         bool, typer.Option("--json", help="One JSON object a photo and line: --format json.")
     ] = False,
     output_format: Annotated[
-        Format,
+        Format | None,
         typer.Option(
-            "--format", help="text: for people; json: an object a line; csv: a table with a header."
+            "--format",
+            show_default="text",
+            help="text: for people; json: an object a line; csv: a table with a header.",
         ),
-    ] = "text",
+    ] = None,
     checkpoint: Annotated[
         Path | None,
         typer.Option(help="A checkpoint's folder or exported file; the shipped one unless given."),
@@ -98,10 +100,20 @@ def predict(
     ] = "here",
 ) -> None:
     """Give the finding for each photo. It always defers to a clinician."""
-    question = _Question(checkpoint, _chances(prior), _names(context), language)
+    question = _Question(checkpoint, _chances(prior), _names(context), language.lower())
+    if as_json and output_format not in (None, "json"):
+        raise typer.BadParameter(f"--json and --format {output_format} say two things; give one")
     if manifest:
-        if photos or as_json or output_format != "text" or heatmap or not root or not out:
-            raise typer.BadParameter("--manifest goes with --root and --out, and without photos")
+        beside = {
+            "a photo": photos,
+            "--json": as_json,
+            "--format": output_format,
+            "--heatmap": heatmap,
+        }
+        if wrong := [name for name, value in beside.items() if value]:
+            raise typer.BadParameter(f"--manifest does not go with {' and '.join(wrong)}")
+        if not root or not out:
+            raise typer.BadParameter("--manifest goes with --root and --out; give both")
         _predict_table(manifest, root, out, question, workers, engine)
     if not photos:
         raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
@@ -109,7 +121,9 @@ def predict(
         raise typer.BadParameter("give one photo at a time with --heatmap")
     if heatmap and heatmap.suffix.lower() not in _HEATMAP_FORMATS:
         raise typer.BadParameter("--heatmap names a file that ends in .png, .jpg or .webp")
-    chosen: Format = "json" if as_json else output_format
+    if heatmap and _same_file(heatmap, photos[0]):
+        raise typer.BadParameter("--heatmap names the photo itself; give the heat map another name")
+    chosen: Format = "json" if as_json else output_format or "text"
     failed = _predict_photos(photos, chosen, heatmap, question)
     raise typer.Exit(1 if failed else 0)
 
@@ -148,6 +162,14 @@ def _chances(prior: str | None) -> tuple[float, ...] | None:
 
 def _names(context: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in context.split(",")) if context else ()
+
+
+def _same_file(one: Path, other: Path) -> bool:
+    """Whether two names are one file's, by whatever spelling or link."""
+    try:
+        return one.samefile(other)
+    except OSError:  # one is not there
+        return False
 
 
 def _predict_photos(

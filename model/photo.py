@@ -5,6 +5,7 @@ embedded thumbnail survives.
 """
 
 import io
+import stat
 from pathlib import Path
 from typing import Final
 
@@ -144,6 +145,8 @@ def _read(path: Path, name: str) -> bytes:
     try:
         if path.is_dir():
             raise PhotoError("folder", "is a folder; name the photos in it", name=name)
+        if not stat.S_ISREG(path.stat().st_mode):  # a pipe, which could be waited for without end
+            raise PhotoError("unreadable", "is no regular file; name the photo itself", name=name)
         with path.open("rb") as file:
             return file.read(MAX_BYTES + 1)
     except FileNotFoundError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import stat
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -134,6 +135,8 @@ class PhotoIndex:
         suffix = path.suffix.casefold()
         if _is_litter(path.name):
             self.passed_over["hidden, or a system's own"] += 1
+        elif _is_special(path):
+            self.unread.append((_readable(file), "is no regular file; put the photo itself here"))
         elif suffix not in PHOTO_SUFFIXES and suffix not in OTHER_FORMATS and not _is_photo(path):
             self.passed_over[f"{_NO_PHOTO} ({suffix or 'none'})"] += 1
         elif reason := _fault_of(path, file, top):
@@ -168,6 +171,14 @@ def _readable(name: str) -> str:
 def _is_litter(name: str) -> bool:
     """Whether a system, a camera or a NAS keeps this for itself, such as thumbnails of the photos."""
     return name.startswith(".") or name.casefold() in _LITTER
+
+
+def _is_special(path: Path) -> bool:
+    """Whether this is a pipe, a socket or a device, which nobody opens: it could be waited for without end."""
+    try:
+        return not stat.S_ISREG(path.stat().st_mode)
+    except OSError:
+        return False
 
 
 def _is_photo(path: Path) -> bool:

@@ -132,6 +132,35 @@ def test_a_heat_map_that_there_is_not_is_said_not_to_be_written(
     assert not out.exists()
 
 
+@pytest.mark.parametrize("by", ["its name", "another spelling", "a link"])
+def test_a_heat_map_never_takes_the_place_of_its_photo(by: str, photos: Path) -> None:
+    photo = photos / "milium.png"
+    content, link = photo.read_bytes(), photos / "link.png"
+    link.symlink_to(photo)
+    out = {"its name": photo, "a link": link}.get(by, photos / "deeper" / ".." / "milium.png")
+    assert run("predict", photo, "--heatmap", out)[0] == 2
+    assert run("predict", out, "--heatmap", photo)[0] == 2
+    assert photo.read_bytes() == content
+    assert link.is_symlink()
+
+
+@pytest.mark.parametrize(
+    ("given", "named"),
+    [
+        (("--manifest", "m.csv", "--root", ".", "--out", "o", "--format", "csv"), "--format"),
+        (("--manifest", "m.csv", "--root", ".", "--out", "o", "--json"), "--json"),
+        (("--manifest", "m.csv", "--root", ".", "--out", "o", "--heatmap", "h.png"), "--heatmap"),
+        (("--manifest", "m.csv", "--root", ".", "--out", "o", "a.jpg"), "a photo"),
+        (("--manifest", "m.csv", "--out", "o"), "--root"),
+        (("a.jpg", "--json", "--format", "csv"), "--json and --format csv"),
+    ],
+)
+def test_options_that_do_not_go_together_are_named(given: tuple[str, ...], named: str) -> None:
+    code, _, err = run("predict", *given)
+    assert code == 2
+    assert named in " ".join(err.replace("│", " ").split())
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="names of any bytes are Linux's")
 @pytest.mark.parametrize("form", ["text", "json", "csv"])
 def test_names_that_no_console_can_print_lose_no_photo(

@@ -307,6 +307,17 @@ def test_every_file_of_an_own_folder_is_listed_or_counted_with_a_reason(
     assert any("calcinosis[heic]" in note for note in result.notes)
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no pipes with a name")
+def test_a_pipe_is_no_photo_and_is_not_opened(tmp_path: Path, draw: Draw) -> None:
+    draw("milium/a.jpg")
+    for name in ("pipe.jpg", "pipe"):
+        os.mkfifo(tmp_path / "milium" / name)
+    result = build("own", tmp_path)
+    assert [row.file for row in result.rows] == ["milium/a.jpg"]
+    assert {Path(photo.file).name for photo in result.dropped} == {"pipe.jpg", "pipe"}
+    assert all("no regular file" in photo.reason for photo in result.dropped)
+
+
 def test_a_name_that_is_not_utf8_is_listed_in_letters_that_are(tmp_path: Path, draw: Draw) -> None:
     draw("other/a.jpg")
     try:
