@@ -24,16 +24,17 @@ _DATA: Final = frozenset(
     }
 )
 _EXPORT: Final = frozenset({"onnx", "onnxscript", "timm", "torch", "torchvision"})
+_DEMO: Final = frozenset({"gradio", "starlette"})
 _TRAIN: Final = _DATA | _EXPORT | {"accelerate", "huggingface_hub", "matplotlib"}
 
 MODULES: Final = {
-    "demo": frozenset({"gradio", "starlette"}),
+    "demo": _DEMO,
     "data": _DATA,
     "export": _EXPORT,
     "train": _TRAIN,
     "scale": frozenset({"pyarrow", "ray"}),
     "heic": frozenset({"pillow_heif"}),
-    "bench": _TRAIN | {"fastai", "openvino", "psutil", "skimage", "transformers"},
+    "bench": _DEMO | _TRAIN | {"fastai", "openvino", "psutil", "skimage", "transformers"},
 }
 """The modules that each extra makes importable, those of the extras within it included."""
 

@@ -154,7 +154,9 @@ def test_reweighting_reaches_the_prior_and_refuses_the_impossible():
     assert np.isnan(measures.weighted_mean(np.ones(6), scaled)[1])
 
 
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings(
+    "error", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 @pytest.mark.parametrize("truth", [True, False])
 def test_one_class_alone_is_undefined_without_a_warning(truth):
     score, positive, weights = np.linspace(0, 1, 5), np.full(5, truth), np.ones((5, 2))

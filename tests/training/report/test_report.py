@@ -134,7 +134,9 @@ def test_names_from_the_data_are_escaped(tmp_path):
 
 
 @pytest.mark.parametrize("labels_present", [[2], [3]])
-@pytest.mark.filterwarnings("error")
+@pytest.mark.filterwarnings(
+    "error", "ignore::ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 def test_a_table_without_some_labels_still_gives_a_report(tmp_path, labels_present):
     table = drawn_table()
     table = table.where(np.isin(table.label, labels_present))
