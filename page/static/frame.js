@@ -126,9 +126,30 @@ async function problemOf(file, bitmap) {
   return /^(GIF8|BM|II\*\0|MM\0\*|%PDF|.{4}ftyp|\0\0\0\x0cj|\xff\x0a)/s.test(start) ? "unsupported_format" : "not_an_image";
 }
 
+// A JPEG that lacks no more than its end mark, told as on the server: what stands before a new one changes no pixel.
+async function withEndMark(file) {
+  const bytes = new Uint8Array(await file.arrayBuffer());
+  if (bytes[0] !== 0xff || bytes[1] !== 0xd8) return null;
+  const whole = bytes.subarray(0, bytes.findLastIndex((byte) => byte !== 0xff) + 1);
+  const ended = (...before) => createImageBitmap(
+    new Blob([whole, ...before, new Uint8Array([0xff, 0xd9])], { type: "image/jpeg" }));
+  const bitmap = await ended();
+  const canvas = document.createElement("canvas");
+  canvas.width = bitmap.width;
+  canvas.height = bitmap.height;
+  const context = canvas.getContext("2d");
+  context.drawImage(bitmap, 0, 0);
+  context.globalCompositeOperation = "difference";
+  context.drawImage(await ended(new Uint8Array(1024).map((_, n) => (n % 2 ? 0xa3 : 0x5a))), 0, 0);
+  const { data } = context.getImageData(0, 0, canvas.width, canvas.height);
+  return new Uint32Array(data.buffer).every((pixel) => pixel === 0xff000000) ? bitmap : null;
+}
+
 async function opened(file) {
   let bitmap = null;
-  try { bitmap = file.size ? await createImageBitmap(file) : null; } catch { /* said below */ }
+  for (const open of file.size && file.size <= strings.megabytes * 1024 * 1024 ? [createImageBitmap, withEndMark] : []) {
+    try { bitmap ??= await open(file); } catch { /* said below */ }
+  }
   const problem = await problemOf(file, bitmap);
   if (problem) { complain(`${file.name ? `${file.name}: ` : ""}${strings[problem]}`); return null; }
   return { id: crypto.getRandomValues(new Uint32Array(1))[0], turned: 0, bitmap, raw: bitmap ? null : await asDataUri(file), ...starting() };

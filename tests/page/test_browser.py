@@ -250,12 +250,22 @@ def test_a_phone_photo_is_upright(open_page: Open) -> None:
     assert red > 150 > green
 
 
+@pytest.mark.parametrize("cut", [1, 2])
+def test_a_jpeg_that_lacks_its_end_mark_is_framed_and_read(open_page: Open, cut: int) -> None:
+    page = open_page()
+    upload(page, encode(draw("milium", size=(480, 400)), "JPEG", quality=90)[:-cut], name="a.jpg")
+    assert "clinician" in look(page)
+    (photo,) = sent_photos(page)
+    assert photo.size == (400, 400)
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
         (b"just words", "This file is not a picture"),
         (b"", "The file is empty"),
         (drawn()[:900], "damaged or cut short"),
+        (encode(draw("milium"), "JPEG", progressive=True)[:-300], "damaged or cut short"),
         (encode(draw("milium"), "TIFF"), "This kind of picture is not read here"),
     ],
 )
