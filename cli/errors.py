@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -17,6 +18,7 @@ from calcinosis.common.extras import extra_of, missing_extra
 console: Final = Console(stderr=True)
 log: Final = logging.getLogger("calcinosis.cli")
 
+_CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
 _INTERRUPTED: Final = 130
 _PIPE_CLOSED: Final = 141
 
@@ -62,8 +64,8 @@ def handle_errors(command: str, extra: str) -> Callable[[Callable[..., None]], C
 
 def print_error(message: str, about: str = "") -> None:
     """Say what went wrong, in one line; brackets in it are text and no markup."""
-    start = f"[red]{escape(about)}:[/red] " if about else ""
-    console.print(start + escape(message), highlight=False, soft_wrap=True)
+    start = f"[red]{escape(visible(about))}:[/red] " if about else ""
+    console.print(start + escape(visible(message)), highlight=False, soft_wrap=True)
 
 
 def print_note(line: str) -> None:
@@ -71,24 +73,44 @@ def print_note(line: str) -> None:
     log.info("%s", line)
 
 
+def visible(text: str) -> str:
+    r"""The text with its control characters as escapes, so that a file's name cannot steer a terminal.
+
+    >>> print(visible("a\nb\x1b[31m.jpg"))
+    a\nb\x1b[31m.jpg
+    """
+    return _CONTROL.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 def print_line(line: str) -> None:
-    """Print a line at once, with escapes for what the console cannot write."""
-    encoding = sys.stdout.encoding or "utf-8"
-    print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+    """Print a line for people at once, with escapes for what a console cannot or should not write."""
+    print_exactly(visible(line))
+
+
+def print_exactly(text: str) -> None:
+    """Print text for programs at once; only what the console cannot write is escaped."""
+    encoding = _encoding()
+    print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
 
 
 def print_json(content: dict[str, Any]) -> None:
     """Print an object as one line; what the console cannot write is escaped as JSON does it."""
     line = json.dumps(content, ensure_ascii=False)
     try:
-        line.encode(sys.stdout.encoding or "utf-8")
+        line.encode(_encoding())
     except UnicodeEncodeError:
         line = json.dumps(content)
     print(line, flush=True)
 
 
+def _encoding() -> str:
+    """Of the output; where that was closed from the start there is none, and `print` does nothing."""
+    return getattr(sys.stdout, "encoding", None) or "utf-8"
+
+
 def close_pipe() -> None:
     """End without a word: who read the output, as `head` does, has enough."""
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, sys.stdout.fileno())  # for what Python would still write at its end
+    if sys.stdout is not None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, sys.stdout.fileno())  # for what Python would still write at its end
     raise typer.Exit(_PIPE_CLOSED) from None

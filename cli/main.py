@@ -7,6 +7,7 @@ from typing import Annotated, Final
 import typer
 
 from calcinosis.cli import data, demo, doctor, export, predict, train
+from calcinosis.cli.errors import visible
 from calcinosis.common.progress import is_rank_zero
 
 app: Final = typer.Typer(
@@ -55,13 +56,18 @@ def _set_up(
     log_to_stderr()
 
 
+class _VisibleFormatter(logging.Formatter):
+    def formatMessage(self, record: logging.LogRecord) -> str:  # noqa: N802 (the library's name)
+        return visible(super().formatMessage(record))
+
+
 def log_to_stderr() -> None:
     """Let what the rooms log be read on the error stream; of several processes, one speaks."""
     log = logging.getLogger("calcinosis")
     for handler in log.handlers.copy():
         log.removeHandler(handler)
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(_VisibleFormatter("%(message)s"))
     log.addHandler(handler)
     log.setLevel(logging.INFO if is_rank_zero() else logging.ERROR)
     log.propagate = False

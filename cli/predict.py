@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from calcinosis.cli.errors import handle_errors, print_error, print_json, print_line, print_note
+from calcinosis.cli.errors import (
+    handle_errors,
+    print_error,
+    print_exactly,
+    print_json,
+    print_line,
+    print_note,
+)
 
 if TYPE_CHECKING:
     from calcinosis.common.errors import PhotoError
@@ -80,7 +87,7 @@ def predict(
             "rheumatology_clinic,gout,ear; see model/context.toml."
         ),
     ] = None,
-    language: Annotated[str, typer.Option(help="Of the finding's words: en or es.")] = "en",
+    language: Annotated[str, typer.Option(help="Of the words that are printed: en or es.")] = "en",
     manifest: Annotated[
         Path | None, typer.Option(help="CSV of any length that names photos in the column file.")
     ] = None,
@@ -183,7 +190,7 @@ def _predict_photos(
     return_large_blocks()
     photos = list(_files(given))
     predictor = question.open_predictor(threads=1 if len(photos) > 1 else None)
-    rows = _Rows(chosen, predictor.config.labels, several=len(photos) > 1)
+    rows = _Rows(chosen, predictor.config.labels, question.language, several=len(photos) > 1)
     failed = False
     found = predictor.read_each(photos, workers=available_cores())
     for path, finding in zip(photos, found, strict=True):
@@ -223,29 +230,34 @@ def _files(given: Sequence[Path]) -> Iterator[Path]:
 class _Rows:
     """Prints the finding of each photo, or why it has none, in the form that was asked for."""
 
-    def __init__(self, chosen: Format, labels: Sequence[str], *, several: bool) -> None:
+    def __init__(
+        self, chosen: Format, labels: Sequence[str], language: str, *, several: bool
+    ) -> None:
+        from calcinosis.model.words import words
+
+        self.say = words(language)
         self.format = chosen
         self.labels = labels
         self.several = several
         self.outcomes: Counter[str] = Counter()
-        self.advice = ""
         if chosen == "csv":
             self._write_csv(
                 "file", "outcome", *(f"p_{label}" for label in labels), "prediction_set",
                 "checkpoint", "error", "message", "advice",
             )  # fmt: skip
         elif chosen == "text" and several:
-            print_line(_TABLE.format("outcome", "most probable", "cannot be excluded", "photo"))
+            titles = ("outcome", "most_probable", "cannot_be_excluded", "photo")
+            print_line(_TABLE.format(*(self.say(f"table.{title}") for title in titles)))
 
     def add(self, path: Path, finding: "Finding | PhotoError") -> None:
         from calcinosis.common.errors import PhotoError
 
         if isinstance(finding, PhotoError):
-            self.outcomes["could not be read"] += 1
+            self.outcomes[self.say("table.unread")] += 1
             self._add_error(path, finding)
             return
-        self.outcomes[finding.outcome.replace("_", " ")] += 1
-        self.advice = finding.advice
+        outcome = self.say(f"table.outcomes.{finding.outcome}")
+        self.outcomes[outcome] += 1
         if self.format == "json":
             print_json({"file": str(path), **finding.as_json()})
         elif self.format == "csv":
@@ -257,23 +269,22 @@ class _Rows:
             best = (
                 f"{label} {_share(finding.shown[label])}"
                 if finding.outcome != "retake"
-                else "not asked"
+                else self.say("table.not_asked")
             )
             members = ", ".join(finding.prediction_set)
             if len(finding.prediction_set) == len(self.labels):
-                members = "anything"
-            print_line(_TABLE.format(finding.outcome, best, members, path))
+                members = self.say("table.anything")
+            print_line(_TABLE.format(outcome, best, members, path))
         else:
-            _print_finding(path, finding)
+            _print_finding(path, finding, self.say("table.cannot_be_excluded"))
 
     def end(self) -> None:
         """Below a table for people: how many of each outcome, and that only a clinician can tell."""
         if self.format == "text" and self.several:
             counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.most_common())
-            print_line(f"\n{self.outcomes.total()} photos: {counts}")
-            print_line(
-                "Name one photo alone for its reasons. Only a clinician who examines the skin can tell."
-            )
+            print_line("")
+            print_line(self.say("table.summary", count=self.outcomes.total(), counts=counts))
+            print_line(self.say("table.advice"))
 
     def _add_error(self, path: Path, error: "PhotoError") -> None:
         if self.format == "json":
@@ -287,8 +298,8 @@ class _Rows:
 
     def _write_csv(self, *cells: object) -> None:
         line = _Line()
-        csv.writer(line, lineterminator="").writerow(cells)
-        print_line(line.text)
+        csv.writer(line, lineterminator="\r\n").writerow(cells)  # it quotes what holds one of these
+        print_exactly(line.text.removesuffix("\r\n"))
 
 
 class _Line:
@@ -300,7 +311,7 @@ class _Line:
         self.text += text
 
 
-_TABLE: Final = "{:13} {:22} {:42} {}"
+_TABLE: Final = "{:16} {:22} {:42} {}"
 
 
 def _share(shown: "Shown") -> str:
@@ -310,12 +321,12 @@ def _share(shown: "Shown") -> str:
     return f"{'<' if shown.bound == 'below' else '>'}{shown.value:.0%}"
 
 
-def _print_finding(path: Path, finding: "Finding") -> None:
+def _print_finding(path: Path, finding: "Finding", open_mark: str) -> None:
     print_line(str(path))
     for sentence in finding.summary:
         print_line(f"  {sentence}")
     for label, shown in finding.shown.items():
-        mark = "cannot be excluded" if label in finding.prediction_set else ""
+        mark = open_mark if label in finding.prediction_set else ""
         print_line(f"  {_share(shown):>6}  {label:18} {mark}".rstrip())
     for sentence in (*finding.reasons, finding.advice):
         print_line(f"  {sentence}")

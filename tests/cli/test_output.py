@@ -104,6 +104,53 @@ def test_a_finding_in_spanish(photos: Path, tiny_checkpoint_with_graph: Path) ->
     assert spanish["probabilities"] == english["probabilities"]
 
 
+def test_a_table_in_spanish(photos: Path, tiny_checkpoint_with_graph: Path) -> None:
+    given = ("predict", photos, photos / "gone.png", "--checkpoint", tiny_checkpoint_with_graph)
+    code, out, _ = run(*given, "--language", "ES")
+    header, *_, summary, advice = out.splitlines()
+    assert code == 1
+    assert header.split()[0] == "resultado"
+    assert summary.startswith("5 fotos: ")
+    assert "1 no se pudo leer" in summary
+    assert "Solo un profesional sanitario" in advice
+    for english in ("outcome", "cannot", "suggestive", "uncertain", "scope", "clinician"):
+        assert english not in out
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names of these characters are not Windows'")
+def test_a_name_steers_no_terminal(photos: Path, tiny_checkpoint_with_graph: Path) -> None:
+    name = "a\nb\x1b[31m\r\x9b.png"
+    draw("milium").save(photos / name)
+    (photos / "gone\n\x1b.png").write_bytes(b"no picture")
+    given = ("predict", photos, "--checkpoint", tiny_checkpoint_with_graph)
+    _, out, err = run(*given)
+    assert sum(line.endswith(r"a\nb\x1b[31m\r\x9b.png") for line in out.splitlines()) == 1
+    assert r"gone\n\x1b.png" in err
+    assert not set("\x1b\x9b\r") & set(out + err)
+    _, alone, _ = run("predict", photos / name, *given[2:])
+    assert alone.splitlines()[0].endswith(r"a\nb\x1b[31m\r\x9b.png")
+    found = [json.loads(line)["file"] for line in run(*given, "--json")[1].split("\n") if line]
+    assert str(photos / name) in found
+    table = io.StringIO(run(*given, "--format", "csv")[1], newline="")
+    assert str(photos / name) in {row["file"] for row in csv.DictReader(table)}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no shell that closes an output so")
+@pytest.mark.parametrize("form", ["text", "json", "csv"])
+def test_a_closed_output_ends_it_quietly(
+    form: str, photos: Path, tiny_checkpoint_with_graph: Path
+) -> None:
+    given = ("predict", "milium.png", "--format", form, "--checkpoint", tiny_checkpoint_with_graph)
+    ended = subprocess.run(  # noqa: S603 (our own command, on a drawn picture)
+        ["/bin/sh", "-c", '"$@" >&-', "sh", sys.executable, "-m", "calcinosis", *map(str, given)],
+        cwd=photos,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stderr=subprocess.PIPE,
+        check=False,
+    )
+    assert (ended.returncode, ended.stderr) == (0, b"")
+
+
 @pytest.mark.parametrize(
     ("name", "form"), [("h.png", "PNG"), ("h.JPG", "JPEG"), ("h.webp", "WEBP")]
 )
