@@ -21,7 +21,12 @@ class CalcinosisError(Exception):
 
 
 class PhotoError(CalcinosisError):
-    """A file that cannot be read as a photo."""
+    """A file that cannot be read as a photo; `kind` is what an `unsupported_format` is, as `GIF`."""
+
+    def __init__(self, code: str, message: str, name: str = "", kind: str = "") -> None:
+        super().__init__(code, message, name)
+        self.args = (*self.args, kind)
+        self.kind = kind
 
 
 class CheckpointError(CalcinosisError):

@@ -34,27 +34,42 @@ _TURNS: Final = {
 }
 """What brings a picture of each EXIF orientation upright."""
 
-_SIGNATURES: Final = (
-    (0, b"GIF8", "a GIF file"),
-    (0, b"BM", "a BMP file"),
-    (8, b"CR\x02", "a raw photo of a camera (CR2)"),
-    (0, b"II*\0", "a TIFF file or a raw photo of a camera"),
-    (0, b"MM\0*", "a TIFF file or a raw photo of a camera"),
-    (0, b"8BPS", "a Photoshop file (PSD)"),
-    (0, b"\0\0\0\x0cJXL ", "a JPEG XL file"),
-    (0, b"\xff\x0a", "a JPEG XL file"),
-    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 file"),
-    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 file"),
-    (0, b"%PDF", "a PDF file"),
-    (128, b"DICM", "a DICOM file"),
+_BRANDS: Final = {
+    b"avif": "AVIF",
+    b"avis": "AVIF",
+    b"crx ": "CR3",
+    b"hevc": "HEIC",
+    b"hevx": "HEIC",
+    b"msf1": "HEIC",
+}
+KINDS: Final = (
+    (0, b"GIF8", "GIF"),
+    (0, b"BM", "BMP"),
+    (8, b"CR\x02", "CR2"),
+    (0, b"II*\0", "TIFF"),
+    (0, b"MM\0*", "TIFF"),
+    (0, b"8BPS", "PSD"),
+    (0, b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (0, b"\xff\x0a", "JPEG XL"),
+    (0, b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (0, b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (0, b"%PDF", "PDF"),
+    (128, b"DICM", "DICOM"),
+    *((4, b"ftyp" + brand, kind) for brand, kind in _BRANDS.items()),
+    (4, b"ftyp", "video"),
 )
-"""Where and how a file says that it is a picture of a kind that is not read, and what that is called."""
+"""Where and how a file says that it is of a kind that is not read, and the kind, the same in every language."""
 
-_BRANDS: Final = (
-    ({b"avif", b"avis"}, "an AVIF file"),
-    ({b"crx "}, "a raw photo of a camera (CR3)"),
-    ({b"hevc", b"hevx", b"msf1"}, "a HEIC sequence"),
-)
+_CALLED: Final = {
+    "AVIF": "an AVIF file",
+    "CR2": "a raw photo of a camera (CR2)",
+    "CR3": "a raw photo of a camera (CR3)",
+    "HEIC": "a HEIC sequence",
+    "PSD": "a Photoshop file (PSD)",
+    "TIFF": "a TIFF file or a raw photo of a camera",
+    "video": "a video",
+}
+"""What a kind is called where that is more than `a GIF file` says."""
 
 
 def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.Image:
@@ -128,7 +143,8 @@ def _repaired(content: bytes, name: str) -> Image.Image:
 def _open_heic(content: bytes, name: str) -> Image.Image:
     if not heic.can_decode():
         cure = "save it as JPEG, PNG or WebP, or install calcinosis[heic]"
-        raise PhotoError("unsupported_format", f"is a HEIC file; {cure}", name=name)
+        message = f"is a HEIC file; {cure}"
+        raise PhotoError("unsupported_format", message, name=name, kind="HEIC")
     try:
         return as_photo(heic.decode(content, max_pixels=MAX_PIXELS))
     except heic.HeicTooLargeError:
@@ -136,7 +152,7 @@ def _open_heic(content: bytes, name: str) -> Image.Image:
     except heic.HeicNotStartedError:
         cure = "save it as JPEG, PNG or WebP, or install calcinosis[heic] anew"
         message = f"is a HEIC file, and the plug-in for these does not start; {cure}"
-        raise PhotoError("unsupported_format", message, name=name) from None
+        raise PhotoError("unsupported_format", message, name=name, kind="HEIC") from None
     except heic.HeicError:
         raise _damaged(name) from None
 
@@ -178,24 +194,19 @@ def _unidentified(content: bytes, name: str) -> PhotoError:
     ):
         return _damaged(name)
     if kind := _kind(content):
-        return PhotoError(
-            "unsupported_format", f"is {kind}; save it as JPEG, PNG or WebP", name=name
-        )
+        message = f"is {_CALLED.get(kind, f'a {kind} file')}; save it as JPEG, PNG or WebP"
+        return PhotoError("unsupported_format", message, name=name, kind=kind)
     return PhotoError(
         "not_an_image", "is not a picture; give a photo as JPEG, PNG or WebP", name=name
     )
 
 
 def _kind(content: bytes) -> str:
-    """What a picture that is not read calls itself, with its article; empty where nothing is known."""
-    for offset, signature, kind in _SIGNATURES:
-        if content[offset : offset + len(signature)] == signature:
-            return kind
+    """The kind of a picture that is not read; empty where nothing is known."""
     named = heic.brands(content)
-    for some, kind in _BRANDS:
-        if named & some:
-            return kind
-    return "a video" if named else ""
+    if of_brand := next((kind for brand, kind in _BRANDS.items() if brand in named), ""):
+        return of_brand
+    return next((kind for at, magic, kind in KINDS if content.startswith(magic, at)), "")
 
 
 def as_photo(picture: Image.Image) -> Image.Image:

@@ -4,7 +4,7 @@ import json
 from typing import Any, Final
 
 from calcinosis.model.labels import LABELS, conditions
-from calcinosis.model.photo import MAX_BYTES, MAX_PIXELS
+from calcinosis.model.photo import KINDS, MAX_BYTES, MAX_PIXELS
 from calcinosis.model.quality import MIN_SIDE
 from calcinosis.model.words import all_sources
 from calcinosis.page import drawings
@@ -38,9 +38,10 @@ def header(language: str, labels: tuple[str, ...] = LABELS) -> str:
 def frame(language: str, labels: tuple[str, ...] = LABELS) -> str:
     """Where a photo is chosen and framed."""
     say = words(language)
-    problems = {code: problem_text(code, language) for code in say.table["errors"]}
+    problems = {code: problem_text(code, language, "%s") for code in say.table["errors"]}
+    kinds = [(at, magic.decode("latin-1"), kind) for at, magic, kind in KINDS]
     limits = {"most": MOST_PHOTOS, "megabytes": MAX_BYTES // 1024**2, "least": MIN_SIDE}
-    strings = {**problems, **say.table["frame"], **limits}
+    strings = {**problems, **say.table["frame"], **limits, "kinds": kinds}
     return render(
         "frame", language, strings=json.dumps(strings), accept=_ACCEPTED, cases=labels == LABELS
     )
@@ -78,13 +79,13 @@ def sources(language: str) -> str:
     return render("sources", language, sources=all_sources().values())
 
 
-def problem(code: str, language: str) -> str:
+def problem(code: str, language: str, kind: str = "") -> str:
     """Why there is no finding, kindly and without a place on the server."""
-    return render("problem", language, message=problem_text(code, language))
+    return render("problem", language, message=problem_text(code, language, kind))
 
 
-def problem_text(code: str, language: str) -> str:
-    """What went wrong, by the code of the error."""
+def problem_text(code: str, language: str, kind: str = "") -> str:
+    """What went wrong, by the code of the error and the kind of a file that is not read."""
     say = words(language)
     known = code if code in say.table["errors"] else "unexpected"
     return say(
@@ -92,4 +93,5 @@ def problem_text(code: str, language: str) -> str:
         megabytes=MAX_BYTES // 1024**2,
         megapixels=MAX_PIXELS // 10**6,
         most=MOST_PHOTOS,
+        kind=kind,
     )

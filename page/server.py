@@ -29,7 +29,7 @@ os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 import gradio as gr
 from starlette.middleware import Middleware
 
-from calcinosis.common.errors import CalcinosisError, CheckpointError
+from calcinosis.common.errors import CalcinosisError, CheckpointError, PhotoError
 from calcinosis.common.memory import return_large_blocks
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.predictor import Predictor
@@ -74,7 +74,7 @@ class Answers:
             finding = self.reader.in_language(language).predict_group(photos)
             return finding_html(finding, photos, self.told_with, language)
         except Exception as error:
-            return views.problem(_code(error), language)
+            return views.problem(_code(error), language, _kind(error))
 
     def finding_v1(self, photo: str, language: str = "en") -> dict[str, Any]:
         """The finding for one photo, as `calcinosis predict --json` prints it, without `file`.
@@ -89,7 +89,8 @@ class Answers:
             return self.reader.in_language(language).read(picture).as_json()
         except Exception as error:
             code = _code(error)
-            return {"error": {"code": code, "message": views.problem_text(code, language)}}
+            message = views.problem_text(code, language, _kind(error))
+            return {"error": {"code": code, "message": message}}
 
     def sections(self, language: str) -> dict[str, str]:
         """Every section of the page in a language by its name, in their order, without a finding."""
@@ -187,6 +188,10 @@ def _code(error: Exception) -> str:
         return error.code
     log.error("a photo could not be read", exc_info=error)
     return "unexpected"
+
+
+def _kind(error: Exception) -> str:
+    return error.kind if isinstance(error, PhotoError) else ""
 
 
 def launch(app: gr.Blocks, *, readings_per_minute: float = 300, **settings: Any) -> Any:

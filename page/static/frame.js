@@ -115,15 +115,16 @@ const asDataUri = (file) => new Promise((resolve, reject) => {
   reader.readAsDataURL(file);
 });
 
-// What keeps a file from being read, by the code of its error; HEIC is for the server to judge.
+// What keeps a file from being read, in words; HEIC is for the server to judge.
 async function problemOf(file, bitmap) {
-  if (!file.size) return "empty";
-  if (file.size > strings.megabytes * 1024 * 1024) return "too_large";
-  if (bitmap) return null;
-  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 12).arrayBuffer()));
-  if (/^.{4}ftyp(hei|mif1|msf1)/s.test(start)) return null;
-  if (/^(\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP)/s.test(start)) return "damaged";
-  return /^(GIF8|BM|II\*\0|MM\0\*|%PDF|.{4}ftyp|\0\0\0\x0cj|\xff\x0a)/s.test(start) ? "unsupported_format" : "not_an_image";
+  if (!file.size) return strings.empty;
+  if (file.size > strings.megabytes * 1024 * 1024) return strings.too_large;
+  if (bitmap) return "";
+  const start = String.fromCharCode(...new Uint8Array(await file.slice(0, 160).arrayBuffer()));
+  if (/^.{4}ftyp(hei|mif1|msf1)/s.test(start)) return "";
+  if (/^(\xff\xd8\xff|\x89PNG|RIFF.{4}WEBP)/s.test(start)) return strings.damaged;
+  const found = strings.kinds.find(([at, magic]) => start.startsWith(magic, at));
+  return found ? fill(strings.unsupported_format, found[2]) : strings.not_an_image;
 }
 
 // A JPEG that lacks no more than its end mark, told as on the server: what stands before a new one changes no pixel.
@@ -151,7 +152,7 @@ async function opened(file) {
     try { bitmap ??= await open(file); } catch { /* said below */ }
   }
   const problem = await problemOf(file, bitmap);
-  if (problem) { complain(`${file.name ? `${file.name}: ` : ""}${strings[problem]}`); return null; }
+  if (problem) { complain(`${file.name ? `${file.name}: ` : ""}${problem}`); return null; }
   return { id: crypto.getRandomValues(new Uint32Array(1))[0], turned: 0, bitmap, raw: bitmap ? null : await asDataUri(file), ...starting() };
 }
 

@@ -266,7 +266,8 @@ def test_a_jpeg_that_lacks_its_end_mark_is_framed_and_read(open_page: Open, cut:
         (b"", "The file is empty"),
         (drawn()[:900], "damaged or cut short"),
         (encode(draw("milium"), "JPEG", progressive=True)[:-300], "damaged or cut short"),
-        (encode(draw("milium"), "TIFF"), "This kind of picture is not read here"),
+        (encode(draw("milium"), "TIFF"), "This kind of picture is not read here: TIFF"),
+        (b"\0\0\0\x0cJXL \r\n\x87\n" + bytes(200), "not read here: JPEG XL"),
     ],
 )
 def test_a_bad_file_is_answered_kindly(open_page: Open, content: bytes, says: str) -> None:

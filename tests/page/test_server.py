@@ -83,6 +83,27 @@ def test_a_bad_file_is_a_typed_error(client: Client, content: bytes, code: str) 
     assert "/" not in answer["error"]["message"]
 
 
+@pytest.mark.parametrize(
+    ("start", "kind"),
+    [
+        (b"\0\0\0\x0cJXL \r\n\x87\n", "JPEG XL"),
+        (b"\xff\x0a\xfa\x1f", "JPEG XL"),
+        (b"\0\0\0\x0cjP  \r\n\x87\n", "JPEG 2000"),
+        (b"8BPS\0\x01", "PSD"),
+        (b"MM\0*", "TIFF"),
+        (b"%PDF-1.7", "PDF"),
+        (b"\0\0\0\x18ftypmif1\0\0\0\0avifmif1", "AVIF"),
+    ],
+)
+def test_a_file_of_another_kind_is_called_what_it_is(
+    reader: Predictor, start: bytes, kind: str
+) -> None:
+    for language, words in (("en", "not read here"), ("es", "no se lee aquí")):
+        answer = demo.Answers(reader, {}, ()).finding_v1(as_base64(start + bytes(200)), language)
+        assert answer["error"]["code"] == "unsupported_format"
+        assert f"{words}: {kind}. " in answer["error"]["message"]
+
+
 @pytest.mark.parametrize("sent", ["%%%", "data:image/png;base64,!!", "é", "/etc/passwd", None, 7])
 def test_what_is_no_photo_is_a_typed_error(client: Client, sent: object) -> None:
     answer = client.predict(sent, "en", api_name="/finding_v1")
