@@ -92,7 +92,7 @@ def read_manifest(path: Path, *, labels: Sequence[str]) -> list[Row]:
         for values in table.dicts():
             try:
                 row = _row(values, labels)
-                _check_number(row.group, numbers)
+                check_number(row.group, numbers)
             except ManifestError as error:
                 raise table.fault(error.code, error.message) from None
             spelling = _spelling(row.file)
@@ -309,14 +309,14 @@ def _row(values: dict[str, str], labels: Sequence[str]) -> Row:
     if unsafe:
         raise _fault("outside_root", "file", f"{file!r} {unsafe}")
     known = {name: values.pop(name, "") for name in (*REQUIRED[1:], *OPTIONAL)}
-    fold = _whole(known.pop("fold"))
+    fold = whole_number(known.pop("fold"))
     if fold and not (fold.isascii() and fold.isdigit()):
         raise _fault(
             "not_a_fold", "fold", f"{fold!r} is no fold; give 0, 1, 2, … or leave it empty"
         )
     known["kind"] = known["kind"] or ("target" if known["label"] != OTHER else "")
     known["sha256"] = known["sha256"].lower()
-    known["group"] = _whole(known["group"])
+    known["group"] = whole_number(known["group"])
     row = Row(file=file, fold=int(fold) if fold else None, extra=values, **known)
     _check(row, labels)
     return row
@@ -354,12 +354,12 @@ def _check(row: Row, labels: Sequence[str]) -> None:
         )
 
 
-def _whole(number: str) -> str:
+def whole_number(number: str) -> str:
     """A whole number without the fraction that pandas gives a column with gaps: 3 for 3.0."""
     return _FRACTION.sub(r"\1", number)
 
 
-def _check_number(group: str, numbers: dict[tuple[str, int], str]) -> None:
+def check_number(group: str, numbers: dict[tuple[str, int], str]) -> None:
     """Refuse a group that differs from another only by how its number is spelt."""
     parts = _NUMBER.fullmatch(group)
     if parts:

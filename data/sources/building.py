@@ -272,12 +272,12 @@ def curate(
     if unlisted:
         remarks.append(
             f"{unlisted.total()} photos under {len(unlisted)} names that the taxonomy does not "
-            f"list were taken as other, distant: {_named(unlisted)}"
+            f"list were taken as other, distant: {named(unlisted)}"
         )
     if disagreeing:
         remarks.append(
             f"{disagreeing.total()} photos whose label disagrees with the folder in their link: "
-            f"{_named(disagreeing)}"
+            f"{named(disagreeing)}"
         )
     return BuildResult(rows, missing, dropped, remarks)
 
@@ -286,7 +286,7 @@ def _remarks(rows: Sequence[Row], photos: PhotoIndex | None) -> Iterator[str]:
     """What a folder holds besides photos, and what some of the photos need."""
     if photos and photos.passed_over:
         count = photos.passed_over.total()
-        yield f"{count} files were passed over: {_named(photos.passed_over)}"
+        yield f"{count} files were passed over: {named(photos.passed_over)}"
     heic = sum(row.file.casefold().endswith((".heic", ".heif")) for row in rows)
     if heic:
         yield f"{heic} photos end in .heic: reading HEIC takes pip install 'calcinosis[heic]'"
@@ -321,9 +321,10 @@ def _row(photo: Candidate, decision: Decision, source: str) -> Row:
     )
 
 
-def _named(counts: Counter[str]) -> str:
-    named = ", ".join(f"{name} {count}" for name, count in counts.most_common(_NAMED_IN_A_NOTE))
-    return f"{named}, …" if len(counts) > _NAMED_IN_A_NOTE else named
+def named(counts: Counter[str]) -> str:
+    """The names and their counts, for a note: the most frequent ones."""
+    listed = ", ".join(f"{name} {count}" for name, count in counts.most_common(_NAMED_IN_A_NOTE))
+    return f"{listed}, …" if len(counts) > _NAMED_IN_A_NOTE else listed
 
 
 def write_build(result: BuildResult, out: Path) -> list[Path]:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data.curation import LABELS, Decision, default_taxonomy
-from calcinosis.data.manifest import OTHER, Row
-from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate
+from calcinosis.data.manifest import OTHER, Row, check_number, whole_number
+from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate, named
 
 # What DermNet adds to a picture's name when it serves it with its mark or in another size.
 _SERVED_AS = re.compile(r"__\w+$")
 _TELLING = re.compile(r"(?:[^\W\d_].*){3}|\d{5}")
+_NO_LABEL = "no label's name"  # the rule that decided
 _TOLD = 5  # patients by name in a note
 _NOTES = (
     "the first folder names the condition, a folder below it the patient; a photo without one is "
@@ -33,11 +36,38 @@ def build(root: Path, labels: Sequence[str] = LABELS) -> BuildResult:
         labels: of the manifest. A folder that is named after one of them is that label.
 
     Raises:
-        DataError: when the root is no folder.
+        DataError: when the root is no folder; `ambiguous_group` where two patients' names differ only in how
+            a number is spelt.
     """
     photos = PhotoIndex(root)
     result = curate(_candidates(photos, labels), "own", notes=_NOTES, photos=photos)
-    return replace(result, notes=[*result.notes, *_joined(result.rows)])
+    rows = _with_one_spelling(result.rows)
+    return replace(result, rows=rows, notes=[*result.notes, *_unlisted(rows), *_joined(rows)])
+
+
+def _with_one_spelling(rows: Sequence[Row]) -> list[Row]:
+    """The rows with their groups as a manifest's reader takes them: `3.0` is `3`, and `03` beside it is refused."""
+    numbers: dict[tuple[str, int], str] = {}
+    spelt = [replace(row, group=whole_number(row.group)) for row in rows]
+    for row in spelt:
+        try:
+            check_number(row.group, numbers)
+        except ManifestError as error:
+            message = error.message.removeprefix("column group: ")
+            raise DataError(error.code, message, name=row.file) from None
+    return spelt
+
+
+def _unlisted(rows: Sequence[Row]) -> Iterator[str]:
+    """A note on the folders that no label of the user's own is named after."""
+    others = Counter(
+        row.source_label for row in rows if row.extra["curation"].startswith(f"{_NO_LABEL}: ")
+    )
+    if others:
+        yield (
+            f"{others.total()} photos under {len(others)} names that are none of the labels were "
+            f"taken as other, distant: {named(others)}"
+        )
 
 
 def _joined(rows: Sequence[Row]) -> Iterator[str]:
@@ -75,17 +105,17 @@ def decide_by_name(folder: str, labels: Sequence[str]) -> Decision:
     >>> decide_by_name("Basal-cell carcinoma", ("basal_cell_carcinoma", "other")).label
     'basal_cell_carcinoma'
     """
-    named = {_plain(label): label for label in labels}.get(_plain(folder))
+    label = {_plain(label): label for label in labels}.get(_plain(folder))
     shipped = default_taxonomy().decide(folder)
-    if named is not None:
-        kind = "distant" if named == OTHER else "target"
-        return Decision(named, kind, "the folder is named after the label", "label")
+    if label is not None:
+        kind = "distant" if label == OTHER else "target"
+        return Decision(label, kind, "the folder is named after the label", "label")
     if not folder or (shipped.kind == "target" and shipped.label in labels):
         return shipped
     reason = f"“{folder}” is none of the labels {', '.join(labels)}"
     if OTHER in labels:
-        return Decision(OTHER, "distant", reason, "no label's name")
-    return Decision("", "", reason, "no label's name")
+        return Decision(OTHER, "distant", reason, _NO_LABEL)
+    return Decision("", "", reason, _NO_LABEL)
 
 
 def _plain(name: str) -> str:

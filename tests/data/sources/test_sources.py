@@ -263,6 +263,19 @@ def test_own_folders_tie_a_patient_over_two_conditions(tmp_path: Path, draw: Dra
     assert any("taken as one patient: patient 3 (2 labels)" in note for note in result.notes)
 
 
+def test_own_patients_that_differ_by_a_number_s_spelling_are_one_or_refused(
+    tmp_path: Path, draw: Draw
+) -> None:
+    draw("milium/3/a.jpg", "milium/3.0/b.jpg", "milium/patient 4/c.jpg", "other/d.jpg")
+    rows = by_file(build("own", tmp_path))
+    assert rows["a.jpg"].group == rows["b.jpg"].group == "own:patient 3"
+    draw("other/03/e.jpg")
+    with pytest.raises(DataError, match="only in how a number is spelt") as caught:
+        build("own", tmp_path)
+    assert caught.value.code == "ambiguous_group"
+    assert "own:patient 03" in caught.value.message
+
+
 def test_circles_of_links_and_links_to_elsewhere_do_no_harm(tmp_path: Path, draw: Draw) -> None:
     draw("set/milium/a.jpg", "elsewhere/b.jpg")
     root = tmp_path / "set"
@@ -343,6 +356,9 @@ def test_a_folder_named_after_a_label_is_that_label(tmp_path: Path, draw: Draw) 
         "milia": ("milium", "target"),  # as this project's own table reads the name
         "wart": ("other", "distant"),
     }
+    (note,) = (note for note in build("own", tmp_path, labels=labels).notes if "none of" in note)
+    assert "1 photos under 1 names" in note
+    assert note.endswith("taken as other, distant: wart 1")
     write_build(build("own", tmp_path, labels=labels), tmp_path / "own.csv")
     assert len(read_manifest(tmp_path / "own.csv", labels=labels)) == 5
     arguments = ["data", "build", "own", "--root", str(tmp_path), "--out", str(tmp_path / "c.csv")]
