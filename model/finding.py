@@ -325,8 +325,7 @@ def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Seq
 
 
 def _danger(say: Words, frequencies: Frequencies | None) -> str:
-    malignant = frequencies.malignant if frequencies else None
-    if malignant is None:
+    if frequencies is None or (malignant := frequencies.malignant) is None:
         return say("danger.unknown")
     return say("danger.known", called=malignant.called, photos=malignant.photos)
 
