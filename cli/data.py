@@ -14,6 +14,7 @@ from calcinosis.cli.options import (
     RootOption,
     checked_rows,
     label_set,
+    spare_inputs,
 )
 
 sets: Final = typer.Typer(
@@ -115,7 +116,11 @@ def build_set(
     label is that label.
     """
     from calcinosis.data.sources import build, write_build
+    from calcinosis.data.sources.building import PHOTO_SUFFIXES
 
+    spare_inputs("--out", out, config)
+    if out.suffix.casefold() in PHOTO_SUFFIXES:
+        raise typer.BadParameter("--out names a photo; give the manifest a name that ends in .csv")
     result = build(name, root, labels=label_set(labels, config))
     for place in write_build(result, out):
         print_note(f"wrote {place}")
@@ -177,6 +182,7 @@ def split(
     from calcinosis.data.manifest import leave_out, read_manifest, write_manifest
     from calcinosis.data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
 
+    spare_inputs("--out", out, manifest, audit_table, exclude, config)
     rows = read_manifest(manifest, labels=label_set(labels, config))
     if exclude is not None:
         rows = leave_out(rows, exclude)

@@ -85,6 +85,17 @@ def both_or_neither(photos: Path | None, manifest: Path | None) -> None:
         raise typer.BadParameter("give --photos and --manifest together")
 
 
+def spare_inputs(option: str, out: Path, *inputs: Path | None) -> None:
+    """Refuse to write over a file that is read, by whatever spelling or link it is named."""
+    for path in inputs:
+        try:
+            if path is None or not out.samefile(path):
+                continue
+        except OSError:  # one is not there
+            continue
+        raise typer.BadParameter(f"{option} names a file that is read; give it another name")
+
+
 def label_set(labels: str | None, config: Path | None) -> tuple[str, ...]:
     """The labels that a manifest may use: named one by one, or a recipe's, or this project's."""
     if labels and config:

@@ -18,6 +18,7 @@ from calcinosis.cli.errors import (
     print_line,
     print_note,
 )
+from calcinosis.cli.options import spare_inputs
 
 if TYPE_CHECKING:
     from calcinosis.common.errors import PhotoError
@@ -128,8 +129,8 @@ def predict(
         raise typer.BadParameter("give one photo at a time with --heatmap")
     if heatmap and heatmap.suffix.lower() not in _HEATMAP_FORMATS:
         raise typer.BadParameter("--heatmap names a file that ends in .png, .jpg or .webp")
-    if heatmap and _same_file(heatmap, photos[0]):
-        raise typer.BadParameter("--heatmap names the photo itself; give the heat map another name")
+    if heatmap:
+        spare_inputs("--heatmap", heatmap, photos[0])
     chosen: Format = "json" if as_json else output_format or "text"
     failed = _predict_photos(photos, chosen, heatmap, question)
     raise typer.Exit(1 if failed else 0)
@@ -169,14 +170,6 @@ def _chances(prior: str | None) -> tuple[float, ...] | None:
 
 def _names(context: str | None) -> tuple[str, ...]:
     return tuple(name.strip() for name in context.split(",")) if context else ()
-
-
-def _same_file(one: Path, other: Path) -> bool:
-    """Whether two names are one file's, by whatever spelling or link."""
-    try:
-        return one.samefile(other)
-    except OSError:  # one is not there
-        return False
 
 
 def _predict_photos(

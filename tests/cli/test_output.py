@@ -191,6 +191,23 @@ def test_a_heat_map_never_takes_the_place_of_its_photo(by: str, photos: Path) ->
     assert link.is_symlink()
 
 
+def test_a_table_never_takes_the_place_of_what_it_is_made_from(photos: Path) -> None:
+    rows = "file,label,source,group\nmilium.png,milium,own,1\n"
+    manifest, left_out = photos / "m.csv", photos / "left_out.csv"
+    manifest.write_text(rows)
+    left_out.write_text("file,reason\n")
+    again = photos / "deeper" / ".." / "m.csv"
+    assert run("split", "--manifest", manifest, "--out", again)[0] == 2
+    given = ("split", "--manifest", manifest, "--exclude", left_out)
+    assert run(*given, "--out", left_out)[0] == 2
+    photo = photos / "milium.png"
+    content = photo.read_bytes()
+    assert run("data", "build", "own", "--root", photos, "--out", photo)[0] == 2
+    assert manifest.read_text() == rows
+    assert left_out.read_text() == "file,reason\n"
+    assert photo.read_bytes() == content
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [
