@@ -111,7 +111,7 @@ def test_a_table_in_spanish(photos: Path, tiny_checkpoint_with_graph: Path) -> N
     assert code == 1
     assert header.split()[0] == "resultado"
     assert summary.startswith("5 fotos: ")
-    assert "1 no se pudo leer" in summary
+    assert "1 sin poder leerse" in summary
     assert "Solo un profesional sanitario" in advice
     for english in ("outcome", "cannot", "suggestive", "uncertain", "scope", "clinician"):
         assert english not in out
