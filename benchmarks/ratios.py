@@ -38,7 +38,7 @@ def evaluate_beside_predict(photos: list[Path], repeats: int) -> dict[str, float
         "predict": lambda: list(reader.read_each(photos, workers=available_cores())),
         "evaluate": lambda: read_logits(reader, rows, root),
     }
-    return _in_turns(ways, repeats)
+    return in_turns(ways, repeats)
 
 
 def page_beside_predict(photos: list[Path], repeats: int) -> dict[str, float]:
@@ -73,9 +73,9 @@ def beside_busy_processes(ready: np.ndarray, repeats: int) -> dict[str, float]:
         name: lambda backend=backend: backend.forward_with_cam(ready)  # type: ignore[misc]
         for name, backend in backends.items()
     }
-    quiet = _in_turns(ways, 10 * repeats)
+    quiet = in_turns(ways, 10 * repeats)
     with _busy(BUSY):
-        busy = _in_turns(ways, 10 * repeats)
+        busy = in_turns(ways, 10 * repeats)
     return {
         f"{name}, {state}": 1000 * seconds
         for state, found in (("nobody else", quiet), (f"{BUSY} busy processes", busy))
@@ -101,7 +101,7 @@ def show(figures: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
+def in_turns(ways: dict[str, Callable[[], object]], repeats: int) -> dict[str, float]:
     """Seconds of each, medians; the first turn is not counted."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for turn in range(repeats + 1):

@@ -176,14 +176,8 @@ def ask_for_many(
         "network, batches of 8": lambda: [wide(photos[0], batch) for batch in batches],
         "network, one a core": side_by_side,
     }
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    for turn in range(repeats + 1):
-        for name, way in ways.items():
-            begun = time.perf_counter()
-            way()
-            if turn:
-                seconds[name].append(time.perf_counter() - begun)
-    return {name: len(photos) / float(np.median(values)) for name, values in seconds.items()}
+    seconds = ratios.in_turns(ways, repeats)
+    return {name: len(photos) / taken for name, taken in seconds.items()}
 
 
 def start_cold(photo: Path, starts: int) -> dict[str, dict[str, float]]:

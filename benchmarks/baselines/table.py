@@ -186,7 +186,7 @@ def write_table(
         }
         told["baselines"][name] = entry
     write_json(out / "table.json", told)
-    text = "\n".join([*map(_external_part, [told] * len(external), external), _folds_part(told)])
+    text = "\n".join([*(_external_part(told, split) for split in external), _folds_part(told)])
     (out / "table.md").write_text(text, encoding="utf-8")
     print(text)
 
