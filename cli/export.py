@@ -1,5 +1,6 @@
 """`calcinosis export` and `calcinosis bench`: a checkpoint as ONNX, and how quick it is."""
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -51,9 +52,9 @@ def bench(
 ) -> None:
     """Measure how long a finding takes, beside the network alone and other ways to run it."""
     both_or_neither(photos, manifest)
-    import timm  # noqa: F401 (what all is measured beside; missing, it is missed at once)
-    import torch  # noqa: F401
-
+    for module in ("timm", "torch"):  # what all is measured beside; missing, it is missed at once
+        if find_spec(module) is None:  # not imported: its memory would count as a cold start's peak
+            raise ModuleNotFoundError(name=module)
     from calcinosis.benchmarks.speed import main as measure
 
     measure(photos, manifest, count=count, repeats=repeats, starts=starts, out=out)
