@@ -65,10 +65,12 @@ def train(
     ] = None,
 ) -> None:
     """Cross-validate a recipe, fit it on every photo, and write a checkpoint with its card."""
+    from calcinosis.common.memory import keep_large_blocks
     from calcinosis.training.fit.device import Device
     from calcinosis.training.recipe import load_recipe
     from calcinosis.training.train import train as run
 
+    keep_large_blocks()
     recipe, hardware = load_recipe(config), Device(device, precision)
     rows = checked_rows(manifest, root, recipe.labels)
     options = run_options(context, reproduce_command(context, hardware.processes))
@@ -117,10 +119,12 @@ def crossval(
     learning_curve: LearningCurveOption = False,
 ) -> None:
     """Cross-validate a recipe: every photo is predicted by a network that saw none of its group."""
+    from calcinosis.common.memory import keep_large_blocks
     from calcinosis.training.crossval import cross_validate
     from calcinosis.training.fit.device import Device
     from calcinosis.training.recipe import load_recipe
 
+    keep_large_blocks()
     recipe, hardware = load_recipe(config), Device(device, precision)
     rows = checked_rows(manifest, root, recipe.labels)
     validated = cross_validate(rows, root, recipe, run_options(context), hardware)
