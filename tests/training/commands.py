@@ -28,7 +28,7 @@ def draw_task(folder: Path, **settings: Any) -> tuple[str, ...]:
         "frozen_stages": 1,
         "C": 1.0,
         "epochs": 3,
-        "samples_per_epoch": 640,
+        "samples_per_epoch": 384,
         "batch_size": 16,
         "learning_rate": 1e-3,
         "freeze_batch_norm": False,

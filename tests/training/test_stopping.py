@@ -66,7 +66,7 @@ def stop_in_the_second_fold(out: Path, command: str, task: tuple[str, ...], how:
         assert time.monotonic() < until
         assert process.poll() is None
         time.sleep(0.02)
-    time.sleep(0.2)
+    time.sleep(0.1)
     os.killpg(process.pid, how)
     _, said = process.communicate(timeout=PATIENCE)
     assert process.returncode == (130 if how == signal.SIGINT else -how)
