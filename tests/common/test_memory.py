@@ -1,4 +1,4 @@
-"""What large photos took goes back to the system."""
+"""What large photos took goes back to the system; what a training takes stays for the next batch."""
 
 import platform
 import subprocess
@@ -47,3 +47,35 @@ def test_large_blocks_are_given_back() -> None:
         held[wanted] = int(done.stdout)
     assert held["yes"] < 60
     assert held["no"] > held["yes"] + 100, "it is no longer needed"
+
+
+FAULTS = """if True:
+    import resource
+    import sys
+    from calcinosis.common.memory import keep_large_blocks
+
+    if sys.argv[1] == "yes":
+        keep_large_blocks()
+    for turn in range(20):
+        if turn == 1:
+            before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+        block = bytearray(b"x") * 64 * 1024**2
+        del block
+    print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other allocators are left alone")
+def test_large_blocks_are_kept_for_the_next_ones() -> None:
+    """A page that the system clears for a process is one fault; huge pages make them fewer, not none."""
+    faults = {
+        wanted: int(
+            subprocess.run(  # noqa: S603 - our own interpreter
+                [sys.executable, "-c", FAULTS, wanted],
+                cwd=ROOT, capture_output=True, text=True, check=True,
+            ).stdout
+        )
+        for wanted in ("yes", "no")
+    }  # fmt: skip
+    assert faults["yes"] < 100
+    assert faults["no"] > 4 * faults["yes"] + 100, "it is no longer needed"
