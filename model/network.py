@@ -145,10 +145,13 @@ class Network(nn.Module):
 
     def forward_with_cam(self, inputs: torch.Tensor) -> Output:
         """Logits of inputs (n, 3, height, width), with the class activation maps that they are means of."""
-        flips = self._flips(self.forward_frozen(inputs))
-        logits, cams, embeddings = zip(*map(self._forward_with_cam, flips), strict=True)
-        upright = [cams[0], *(cam.flip(3) for cam in cams[1:])]
-        return Output(_mean(logits), _mean(upright), _mean(embeddings))
+        if not self.flip_tta:
+            return self._forward_with_cam(self.frozen(inputs))
+        # As one batch: a graph then names each layer once, is opened sooner and runs faster.
+        both = self._forward_with_cam(self.frozen(torch.cat([inputs, inputs.flip(3)])))
+        n = inputs.shape[0]
+        upright = both._replace(cam=torch.cat([both.cam[:n], both.cam[n:].flip(3)]))
+        return Output(*(_mean([part[:n], part[n:]]) for part in upright))
 
     def _flips(self, frozen: torch.Tensor) -> Sequence[torch.Tensor]:
         """The frozen stages' output for the photos and, with `flip_tta`, for their mirror images."""
