@@ -10,12 +10,9 @@ from functools import wraps
 from typing import Any, Final
 
 import typer
-from rich.console import Console
-from rich.markup import escape
 
 from calcinosis.common.extras import extra_of, missing_extra
 
-console: Final = Console(stderr=True)
 log: Final = logging.getLogger("calcinosis.cli")
 
 _CONTROL: Final = re.compile("[\\x00-\\x1f\\x7f-\\x9f\\u2028\\u2029]")
@@ -64,8 +61,12 @@ def handle_errors(command: str, extra: str) -> Callable[[Callable[..., None]], C
 
 def print_error(message: str, about: str = "") -> None:
     """Say what went wrong, in one line; brackets in it are text and no markup."""
+    # Not before something went wrong: rich takes as long to load as a photo takes to read.
+    from rich.console import Console
+    from rich.markup import escape
+
     start = f"[red]{escape(visible(about))}:[/red] " if about else ""
-    console.print(start + escape(visible(message)), highlight=False, soft_wrap=True)
+    Console(stderr=True).print(start + escape(visible(message)), highlight=False, soft_wrap=True)
 
 
 def print_note(line: str) -> None:

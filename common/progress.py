@@ -4,17 +4,16 @@ import logging
 import os
 import time
 from collections.abc import Iterable, Iterator
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from rich import progress
-from rich.console import Console
+if TYPE_CHECKING:  # rich takes long to load, and most commands have no use for it
+    from rich.console import Console
 
 Item = TypeVar("Item")
 
 LOG_EVERY: Final = 30.0
 """Seconds between two lines of the log."""
 
-_CONSOLE: Final = Console(stderr=True)
 _log: Final = logging.getLogger(__name__)
 
 
@@ -37,15 +36,21 @@ def track(
         done: how many were done before.
         size: how many an item stands for, such as a batch of photographs; the last may hold fewer.
     """
+    from rich.console import Console
+
     if not is_rank_zero():
         yield from items
-    elif _CONSOLE.is_terminal:
-        yield from _with_bar(items, what, total, done, size)
+    elif (console := Console(stderr=True)).is_terminal:
+        yield from _with_bar(console, items, what, total, done, size)
     else:
         yield from _with_lines(items, what, total, done, size)
 
 
-def _with_bar(items: Iterable[Item], what: str, total: int, done: int, size: int) -> Iterator[Item]:
+def _with_bar(
+    console: "Console", items: Iterable[Item], what: str, total: int, done: int, size: int
+) -> Iterator[Item]:
+    from rich import progress
+
     columns = (
         progress.TextColumn("{task.description}"),
         progress.BarColumn(),
@@ -54,7 +59,7 @@ def _with_bar(items: Iterable[Item], what: str, total: int, done: int, size: int
         progress.TextColumn("left"),
         progress.TimeRemainingColumn(),
     )
-    with progress.Progress(*columns, console=_CONSOLE, transient=True) as bar:
+    with progress.Progress(*columns, console=console, transient=True) as bar:
         task = bar.add_task(what, total=total, completed=done)
         for item in items:
             yield item

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image
 
+from calcinosis.common.cpu import available_cores
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
@@ -92,6 +93,8 @@ class Predictor:
         self.prior = check_prior(chances, len(self.config.labels))
         words(language)  # says now, and not with the first photo, that there are none
         self.language = language
+        one_core = (threads or available_cores()) == 1
+        self._beside = None if one_core else ThreadPoolExecutor(1, "calcinosis-gate")
 
     @cached_property
     def network(self) -> "Network":
@@ -204,9 +207,15 @@ class Predictor:
 
     def _output(self, picture: Image.Image) -> Output | QualityIssue:
         """What the network predicts for a photo, or why that would mean nothing."""
-        if issue := find_quality_issue(picture):
+        if self._beside:  # both let go of the interpreter's lock where they compute
+            gate = self._beside.submit(find_quality_issue, picture)
+            inputs = self.config.preprocessing.array(picture)
+            issue = gate.result()
+        elif not (issue := find_quality_issue(picture)):
+            inputs = self.config.preprocessing.array(picture)
+        if issue:
             return issue
-        output = self.backend.forward_with_cam(self.config.preprocessing.array(picture)[None])
+        output = self.backend.forward_with_cam(inputs[None])
         if self.ood and not self.ood.in_distribution(output.embedding)[0]:
             return QualityIssue("out_of_distribution", {})
         return output

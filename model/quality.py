@@ -17,6 +17,7 @@ at twice their size, the former 2.5 refused 5 % (8 % of 150 others at three time
 under 1 % (1 %). What is blurred by 4 of 256 pixels is still refused in 98 to 100 of 100, by 2.5 in 85 to 99.
 """
 
+import math
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
@@ -118,20 +119,22 @@ def check_bounds(measures: QualityMeasures) -> QualityIssue | None:
 
 def measure(photo: Image.Image) -> QualityMeasures:
     """The measures of an RGB photo."""
-    # A plane a colour, in single precision: three times as quick as pixel by pixel in double.
-    planes = np.asarray(_square(photo)).transpose(2, 0, 1).astype(np.float32, order="C")
-    red, green, blue = planes
+    # A plane a colour, in bytes where they are enough and in single precision elsewhere: four times as quick as
+    # pixel by pixel in double.
+    pixels = np.ascontiguousarray(np.asarray(_square(photo)).transpose(2, 0, 1))
+    red, green, blue = pixels.astype(np.float32)
     grey = 0.299 * red + 0.587 * green + 0.114 * blue  # ITU-R BT.601-7, section 2.5.1
-    brightest, darkest = planes.max(axis=0), planes.min(axis=0)
+    brightest, darkest = pixels.max(axis=0), pixels.min(axis=0)
+    spread = (brightest - darkest).astype(np.float32)
     return QualityMeasures(
         side=min(photo.size),
-        highlights=float(np.percentile(grey, 99.5)),
-        washed_out=float((brightest >= 253).mean()),
+        highlights=_percentile(grey, 99.5),
+        washed_out=_share(brightest >= 253),
         contrast=float(grey.std()),
         sharpness=_sharpness(grey),
-        colour=float(((brightest - darkest) / np.maximum(brightest, 1)).mean()),
-        warmth=float(((red > 1.08 * blue) & (red >= 0.98 * green)).mean()),
-        evenness=float((_tiles(grey, 8).std(axis=1) < 0.6).mean()),
+        colour=float((spread / np.maximum(brightest, 1)).mean()),
+        warmth=_share((red > 1.08 * blue) & (red >= 0.98 * green)),
+        evenness=_share(_tiles(grey, 8).std(axis=1) < 0.6),
         corners=_lightest_corner(grey),
     )
 
@@ -152,7 +155,20 @@ def _sharpness(grey: NDArray[np.float32]) -> float:
     across = np.abs(padded[1:-1, 2:] - twice + padded[1:-1, :-2])
     along = np.abs(padded[2:, 1:-1] - twice + padded[:-2, 1:-1])
     directions = (_tiles(difference, _TILE).mean(axis=1) for difference in (across, along))
-    return float(min(np.percentile(tiles, 95) for tiles in directions))
+    return min(_percentile(tiles, 95) for tiles in directions)
+
+
+def _percentile(values: NDArray[np.float32], percent: float) -> float:
+    """What `np.percentile` gives, without what it loads and sorts besides: a third of the gate's time."""
+    rank = (values.size - 1) * percent / 100
+    below, above = math.floor(rank), math.ceil(rank)
+    ordered = np.partition(values, (below, above), axis=None)
+    low, high = ordered[below], ordered[above]
+    return float(low + (high - low) * (rank - below))
+
+
+def _share(members: NDArray[np.bool_]) -> float:
+    return np.count_nonzero(members) / members.size
 
 
 def _tiles(grey: NDArray[np.float32], size: int) -> NDArray[np.float32]:

@@ -111,6 +111,18 @@ def test_photographs_get_the_findings_that_they_always_got() -> None:
         assert_as_known(finding, known)
 
 
+@pytest.mark.skipif(PHOTOS is None, reason="CALCINOSIS_PHOTOS names no folder of photographs")
+def test_a_photograph_gets_the_finding_alone_that_it_gets_in_a_folder(reader: Predictor) -> None:
+    """Outcome and set the same, probabilities to six digits."""
+    photos = [Path(PHOTOS or "") / known["file"] for known in REFERENCE["photos"][::10]]
+    found = Predictor(threads=1).read_each(photos, workers=2)
+    for photo, one in zip(photos, found, strict=True):
+        assert isinstance(one, Finding)
+        alone = reader.read(photo)
+        assert (one.outcome, one.prediction_set) == (alone.outcome, alone.prediction_set)
+        assert one.probabilities == pytest.approx(alone.probabilities, abs=5e-7)
+
+
 def assert_as_known(finding: Finding, known: dict[str, Any]) -> None:
     """Probabilities to the sixth digit, where the last may be rounded another way by another processor.
 

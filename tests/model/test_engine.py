@@ -4,6 +4,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +23,7 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from tests.drawings import draw, encode, tiny_config, tiny_network, write_tiny_checkpoint
 
-HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy")
+HEAVY = ("torch", "torchvision", "timm", "sklearn", "scipy", "numpy.ma", "rich.console")
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +111,7 @@ def test_the_shipped_graph_answers_as_the_weights_beside_it_do() -> None:
     assert answer.cam == pytest.approx(expected.cam.numpy(), abs=TOLERANCE * scale)
 
 
-def test_a_photo_is_read_without_loading_pytorch(
+def test_a_photo_is_read_without_loading_what_takes_long(
     drawn: Path, exported: Path, tmp_path: Path
 ) -> None:
     photo = tmp_path / "p.png"
@@ -140,6 +141,23 @@ def test_photos_read_at_once_come_in_their_order(drawn: Path, tmp_path: Path) ->
     assert isinstance(found[-2], PhotoError)
     assert found[-1] == found[0]
     assert list(reader.read_each([], workers=2)) == []
+
+
+def test_a_photo_gets_the_finding_alone_that_it_gets_among_others(drawn: Path) -> None:
+    """Alone with two threads, gate and input side by side; among others that are refused or cannot be read."""
+    dark = Image.new("RGB", (300, 200))
+    photos = [draw(label, seed, (300, 200)) for seed in range(3) for label in LABELS]
+    among = [given for photo in photos for given in (photo, dark, b"no picture")]
+    found = Predictor(drawn, threads=1).read_each(among, workers=2)
+    alone = Predictor(drawn, threads=2)
+    for given, one in zip(among, found, strict=True):
+        if isinstance(given, bytes):
+            assert isinstance(one, PhotoError)
+            continue
+        expected = alone.read(given)
+        assert one == replace(expected, probabilities=one.probabilities, shown=one.shown)
+        assert one.probabilities == pytest.approx(expected.probabilities, abs=5e-7)
+        assert one.outcome == "retake" or given is not dark
 
 
 # A graph that is not of these weights

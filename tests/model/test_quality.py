@@ -78,6 +78,15 @@ def test_a_bound_is_inclusive_and_the_first_reason_wins() -> None:
     assert problem.code == next(iter(BOUNDS))
 
 
+@pytest.mark.parametrize("side", [16, 128, 256])
+def test_its_percentiles_are_those_of_numpy(side: int) -> None:
+    photo = draw(
+        "milium", 1, (side, side)
+    )  # no larger than what is measured, so none of it is resized
+    grey = np.asarray(photo, dtype=np.float32) @ np.float32([0.299, 0.587, 0.114])
+    assert measure(photo).highlights == pytest.approx(np.percentile(grey, 99.5), rel=1e-6)
+
+
 def test_hardly_a_photograph_of_the_three_conditions_is_refused() -> None:
     """At most 5 % of real photographs; see benchmarks/quality_gate.py for the figures by reason."""
     root = os.environ.get("CALCINOSIS_PHOTOS")
