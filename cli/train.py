@@ -56,7 +56,8 @@ def train(
     outside: Annotated[
         Path | None,
         typer.Option(
-            help="With --ood: manifest, beside its photos, of what is asked about by source, such as ordinary skin."
+            help="With --ood: manifest, beside its photos, of what is asked about by source, such as ordinary skin. "
+            "With or without, those whose source label is dermoscopy teach what is refused as such."
         ),
     ] = None,
     facts: Annotated[

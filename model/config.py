@@ -13,7 +13,7 @@ from calcinosis.model.calibration import Calibration, check_prior
 from calcinosis.model.conformal import Conformal
 from calcinosis.model.frequencies import Frequencies
 from calcinosis.model.labels import check_labels
-from calcinosis.model.ood import OODDetector
+from calcinosis.model.ood import DermoscopyDetector, OODDetector
 from calcinosis.model.preprocessing import Preprocessing
 
 SHIPPED: Final = Path(__file__).parent / "weights"
@@ -39,6 +39,7 @@ class CheckpointConfig(BaseModel):
         calibration, conformal: fitted on photos that the network had not seen.
         frequencies: how often it was right in cross-validation; null where nobody counted.
         ood: what tells photos from other pictures; null where nothing does.
+        dermoscopy: what tells dermoscopy from clinical photographs; null where nothing does.
         prior: the chances of each label that probabilities assume unless others are given.
         licence: of the weights, from the terms of the photographs.
         training: how it was made: the command, its settings, counts, versions.
@@ -59,6 +60,7 @@ class CheckpointConfig(BaseModel):
     conformal: Conformal
     frequencies: Frequencies | None = None
     ood: OODDetector | None = None
+    dermoscopy: DermoscopyDetector | None = None
     prior: tuple[float, ...]
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)

@@ -42,7 +42,8 @@ OUTPUTS: Final = ("logits", "cam", "embedding")
 """What new files call the outputs. They are read by their place: older files call the second `evidence`."""
 
 _OF_A_FINDING: Final = {
-    "name", "calibration", "conformal", "frequencies", "ood", "prior", "licence", "training",
+    "name", "calibration", "conformal", "frequencies", "ood", "dermoscopy", "prior", "licence",
+    "training",
 }  # fmt: skip
 """Settings that no layer depends on."""
 

@@ -1,7 +1,7 @@
 """Out-of-distribution (OOD) detection: whether a photo is like those that a network learnt from at all.
 
 A network gives logits for whatever it is shown: a cat, a page of text, noise. Their embeddings point elsewhere
-than those of skin.
+than those of skin. Those of dermoscopy do not, which to it is skin close up; that has a detector of its own.
 """
 
 import numpy as np
@@ -38,3 +38,29 @@ class OODDetector(BaseModel):
     def in_distribution(self, embeddings: NDArray[np.floating]) -> NDArray[np.bool_]:
         """Whether each photo (n,) is."""
         return self.cosines(embeddings) >= self.threshold
+
+
+class DermoscopyDetector(BaseModel):
+    """A linear boundary between the embeddings of clinical photographs and those of dermoscopy.
+
+    Attributes:
+        weights: (channels,) of an embedding of length 1.
+        bias: what is added; a photo whose sum is above 0 counts as dermoscopy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    weights: tuple[float, ...]
+    bias: float
+
+    def scores(self, embeddings: NDArray[np.floating]) -> Floats:
+        """How far above the boundary (n,) each of n embeddings (n, channels) lies."""
+        scores: Floats = unit_length(embeddings) @ np.asarray(self.weights) + self.bias
+        return scores
+
+
+def unit_length(embeddings: NDArray[np.floating]) -> Floats:
+    """Embeddings (n, channels) scaled to a length of 1."""
+    vectors = np.asarray(embeddings, dtype=np.float64)
+    scaled: Floats = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return scaled

@@ -56,7 +56,7 @@ class Predictor:
         language: of the finding's words.
         threads: how many of them the network may use for one photo; as many as there are cores unless
             given. Where several photos are read at once, one thread each is quicker.
-        skip_ood_check: read what is unlike all photos that the network learnt from as well: drawings.
+        skip_ood_check: read what is unlike the photos that the network learnt from as well: drawings.
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
@@ -85,6 +85,7 @@ class Predictor:
         self.checkpoint = checkpoint
         self.backend, self.config = open_backend(checkpoint, threads=threads)
         self.ood = None if skip_ood_check else self.config.ood
+        self.dermoscopy = None if skip_ood_check else self.config.dermoscopy
         if prior is not None and context:
             raise ValueError("give a prior or a context, not both")
         chances = prior_given(
@@ -216,9 +217,15 @@ class Predictor:
         if issue:
             return issue
         output = self.backend.forward_with_cam(inputs[None])
-        if self.ood and not self.ood.in_distribution(output.embedding)[0]:
+        return self.find_ood_issue(output.embedding) or output
+
+    def find_ood_issue(self, embedding: Floats) -> QualityIssue | None:
+        """Why a photo with this embedding (1, channels) is unlike those learnt from, or None."""
+        if self.ood and not self.ood.in_distribution(embedding)[0]:
             return QualityIssue("out_of_distribution", {})
-        return output
+        if self.dermoscopy and self.dermoscopy.scores(embedding)[0] > 0:
+            return QualityIssue("dermoscopy", {})
+        return None
 
     def _heat_map(self, photo: Image.Image, probabilities: np.ndarray, cam: Floats) -> HeatMap:
         """The class activation map of the most probable condition, beyond the mean over all labels."""

@@ -4,30 +4,40 @@ import datetime
 import logging
 import platform
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
+import torch
+from PIL import Image
 
 from calcinosis.common.files import atomic_write, write_json
 from calcinosis.common.options import RunOptions
+from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import save_checkpoint
 from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.labels import joined
-from calcinosis.training.crossval import CrossValidation, check_rows, run_cross_validation
+from calcinosis.training.crossval import (
+    CrossValidation,
+    assign_missing_folds,
+    check_rows,
+    run_cross_validation,
+)
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
+from calcinosis.training.evaluate.dermoscopy import DERMOSCOPY, DermoscopyFit, fit_dermoscopy
 from calcinosis.training.evaluate.frequencies import count_frequencies
 from calcinosis.training.evaluate.out_of_fold import oof_cosines
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.fitted import Fitted, fit
+from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
-from calcinosis.training.robustness.ood import evaluate_ood, read_pictures
+from calcinosis.training.robustness.ood import dermoscopy_groups, evaluate_ood, read_pictures
 from calcinosis.training.run_dir import lock_run_dir, manifest_digest
 
 log = logging.getLogger(__name__)
@@ -56,6 +66,8 @@ def train(
     check_rows(rows, root, recipe, options)
     facts = read_facts(options.facts or options.out / FILE)
     pictures = read_pictures(options, root, recipe)
+    folds = {row.fold for row in assign_missing_folds(rows)}
+    groups = dermoscopy_groups(options, recipe, len(folds))
     with lock_run_dir(options, recipe, rows, device):
         validated = run_cross_validation(rows, root, recipe, options, device)
         data, metrics = validated.data, validated.metrics
@@ -63,6 +75,12 @@ def train(
         log.info("the checkpoint: training on every photograph")
         fitted = fit(data, np.arange(len(data.rows)), options.work / "final")
         config = _config(validated, fitted, facts, options)
+        dermoscopy = None
+        if groups:
+            dermoscopy = _fit_dermoscopy(data, fitted, pictures[DERMOSCOPY], groups)
+            metrics["dermoscopy"] = dermoscopy.metrics(data.labels < len(recipe.labels) - 1)
+            config.dermoscopy = dermoscopy.detector
+            config.training["dermoscopy"] = len(groups)
         if device.is_main:
             if options.facts:
                 atomic_write(options.out / FILE, options.facts.read_bytes())
@@ -71,7 +89,7 @@ def train(
 
         if options.ood:
             metrics["out_of_distribution"] = evaluate_ood(
-                data, validated.logits, options.out, options.work, pictures
+                data, validated.logits, options.out, options.work, pictures, dermoscopy
             )
         if device.is_main:
             write_json(options.out / "metrics.json", metrics)
@@ -110,6 +128,20 @@ def _config(
         licence=weights_licence(source_terms(provenance, facts)),
         training=provenance,
     )
+
+
+def _fit_dermoscopy(
+    data: PreparedData, fitted: Fitted, pictures: Mapping[str, Image.Image], groups: Sequence[str]
+) -> DermoscopyFit:
+    """What tells dermoscopy, by name with the group of each, from the photographs."""
+    network = fitted.build_network()
+    with torch.no_grad():
+        embeddings = [
+            network.forward_with_cam(data.preprocessing(picture)[None]).embedding[0].numpy()
+            for picture in track(pictures.values(), "Reading dermoscopy", total=len(pictures))
+        ]
+    photos = fitted.features[:, : network.channels]
+    return fit_dermoscopy(photos, data.folds, np.stack(embeddings), groups)
 
 
 def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, Any]:

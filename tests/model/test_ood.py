@@ -72,3 +72,20 @@ def test_of_an_unfamiliar_photo_nothing_is_said(tmp_path: Path) -> None:
     assert finding.heat_map is None
     assert "clinician" in finding.advice
     assert "learnt from" in finding.headline
+
+
+def test_what_looks_like_dermoscopy_is_refused_by_name(tmp_path: Path) -> None:
+    photo = draw("milium", 3, (320, 240))
+    write_tiny_checkpoint(tmp_path)
+    embedding = Predictor(tmp_path).backend.forward_with_cam(
+        Predictor(tmp_path).config.preprocessing.array(photo)[None]
+    ).embedding[0]  # fmt: skip
+    for bias, problem in ((-0.5, "dermoscopy"), (-1.5, None)):
+        config = json.loads((tmp_path / CONFIG).read_text())
+        own = (embedding / np.linalg.norm(embedding)).tolist()
+        config["dermoscopy"] = {"weights": own, "bias": bias}
+        (tmp_path / CONFIG).write_text(json.dumps(config))
+        finding = Predictor(tmp_path).read(photo)
+        assert finding.problem == problem
+        assert (finding.outcome == "retake") == (problem is not None)
+        assert Predictor(tmp_path, skip_ood_check=True).read(photo).problem is None

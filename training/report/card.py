@@ -124,7 +124,9 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
     )
     return {
         "meta": meta,
-        "metrics": {"watermark": None, "learning_curve": None, "out_of_distribution": None}
+        "metrics": dict.fromkeys(
+            ("watermark", "learning_curve", "out_of_distribution", "dermoscopy")
+        )
         | metrics,
         "facts": facts,
         "terms": terms,

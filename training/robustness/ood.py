@@ -1,5 +1,6 @@
 """What is said of what was never learnt: conditions left out, and pictures that are no photographs of skin."""
 
+import copy
 import csv
 import logging
 from collections.abc import Iterator, Sequence
@@ -13,11 +14,13 @@ from sklearn.datasets import load_sample_images
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import open_source, read_manifest
+from calcinosis.data.manifest import Row, open_source, read_manifest
 from calcinosis.model.finding import Finding
+from calcinosis.model.ood import DermoscopyDetector
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
-from calcinosis.training.evaluate.bootstrap import wilson_interval
+from calcinosis.training.evaluate.bootstrap import wilson_share
+from calcinosis.training.evaluate.dermoscopy import DERMOSCOPY, DermoscopyFit, check_dermoscopy
 from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.fit.heads import Floats
@@ -46,6 +49,7 @@ def evaluate_ood(
     checkpoint: Path,
     work: Path,
     pictures: Pictures,
+    dermoscopy: DermoscopyFit | None = None,
 ) -> dict[str, Any]:
     """How much of what is foreign to a recipe is refused.
 
@@ -58,6 +62,7 @@ def evaluate_ood(
         checkpoint: the folder of what was fitted on every photo; it is asked about the pictures.
         work: folder for what is kept.
         pictures: of one's own, by kind and name; see `read_pictures`.
+        dermoscopy: what was fitted on those of that kind: they are asked of detectors that did not see them.
 
     Returns:
         For each kind of picture the figure of the share refused, which a reader meets as an unusable
@@ -79,7 +84,10 @@ def evaluate_ood(
     threshold = _threshold(learnt)
     for kind, own in {**_pictures(), **pictures}.items():
         log.info("%s: %d pictures", kind, len(own))
-        kinds[kind] = _of_pictures(reader, list(own.values()), threshold)
+        readers = [reader] * len(own)
+        if kind == DERMOSCOPY and dermoscopy is not None:
+            readers = [_with(reader, dermoscopy.of_fold[fold]) for fold in dermoscopy.fold]
+        kinds[kind] = _of_pictures(list(zip(readers, own.values(), strict=True)), threshold)
     return kinds
 
 
@@ -96,9 +104,27 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
     if options.outside:
         for row in read_manifest(options.outside, labels=recipe.labels):
             source = open_source(options.outside.parent, row.file)
-            kind = pictures.setdefault(row.source.replace("_", " "), {})
+            kind = pictures.setdefault(_kind(row), {})
             kind[row.file] = open_photo(source, name=row.file)
     return pictures
+
+
+def dermoscopy_groups(options: RunOptions, recipe: Recipe, folds: int) -> list[str]:
+    """The lesion or patient of each picture that `read_pictures` calls dermoscopy, in their order.
+
+    Raises:
+        TrainingError: `too_few_patients`, if there are some and fewer than folds.
+        ManifestError: naming the file and the cure.
+    """
+    rows = read_manifest(options.outside, labels=recipe.labels) if options.outside else []
+    groups = [row.group for row in rows if _kind(row) == DERMOSCOPY]
+    if groups:
+        check_dermoscopy(groups, folds)
+    return groups
+
+
+def _kind(row: Row) -> str:
+    return DERMOSCOPY if row.source_label == DERMOSCOPY else row.source.replace("_", " ")
 
 
 def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
@@ -165,12 +191,18 @@ def _of_others(
     return _shares(outcomes == "out_of_scope", caught, outcomes == "suggestive")
 
 
+def _with(reader: Predictor, detector: DermoscopyDetector) -> Predictor:
+    other = copy.copy(reader)
+    other.dermoscopy = detector
+    return other
+
+
 def _of_pictures(
-    reader: Predictor, pictures: Sequence[Image.Image], threshold: float
+    asked: Sequence[tuple[Predictor, Image.Image]], threshold: float
 ) -> dict[str, Any]:
-    findings: list[Finding] = [reader.read(picture) for picture in pictures]
+    findings: list[Finding] = [reader.read(picture) for reader, picture in asked]
     refused = np.array([finding.outcome in ("retake", "out_of_scope") for finding in findings])
-    caught = np.array([_is_caught(reader, picture, threshold) for picture in pictures])
+    caught = np.array([_is_caught(reader, picture, threshold) for reader, picture in asked])
     shares = _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
     return shares | {"retake": sum(finding.outcome == "retake" for finding in findings)}
 
@@ -179,19 +211,18 @@ def _is_caught(reader: Predictor, picture: Image.Image, threshold: float) -> boo
     """Whether the score alone, without the gate of photo quality, tells a picture from the conditions'."""
     config = reader.config
     answer = reader.backend.forward_with_cam(config.preprocessing.array(picture)[None])
-    if config.ood and not config.ood.in_distribution(answer.embedding)[0]:
+    if reader.find_ood_issue(answer.embedding):
         return True
     logits = answer.logits.astype(np.float64)
     return bool(config.calibration.probabilities(logits, config.prior)[0, -1] > threshold)
 
 
 def _shares(refused: np.ndarray, caught: np.ndarray, suggestive: np.ndarray) -> dict[str, Any]:
-    return {**_share(refused), "caught": _share(caught), "suggestive": int(suggestive.sum())}
-
-
-def _share(hit: np.ndarray) -> dict[str, Any]:
-    low, high = wilson_interval(float(hit.sum()), len(hit))
-    return {"value": float(hit.mean()), "low": low, "high": high, "n": len(hit)}
+    return {
+        **wilson_share(refused),
+        "caught": wilson_share(caught),
+        "suggestive": int(suggestive.sum()),
+    }
 
 
 def _pictures() -> Pictures:

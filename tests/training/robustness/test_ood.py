@@ -40,7 +40,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path, dict[
         f"{rows[1].file},the same file as another\n"
     )
     elsewhere = tmp_path_factory.mktemp("outside")
-    outside = [replace(row, source="ordinary_skin") for row in draw_set(elsewhere, of_each=2)]
+    outside = [
+        replace(row, source="ordinary_skin")
+        if row.label != "milium"
+        else replace(
+            row, source="archive", source_label="dermoscopy", label="other", kind="distant"
+        )
+        for row in draw_set(elsewhere, of_each=6)
+    ]
     write_manifest(outside, elsewhere / "outside.csv")
     recipe = tiny_recipe(method="probe", frozen_stages=2)
     options = RunOptions(
@@ -56,12 +63,13 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
     found = metrics["out_of_distribution"]
     assert set(found) == {
         "conditions it had learnt", "conditions it had never learnt", "pictures of other things",
-        "ordinary skin", *_pictures(),
+        "ordinary skin", "dermoscopy", *_pictures(),
     }  # fmt: skip
     assert found["conditions it had never learnt"]["n"] == 12
     assert found["pictures of other things"]["n"] == 1
-    assert found["ordinary skin"]["n"] == 8
-    assert 0 <= found["ordinary skin"]["retake"] <= 8
+    assert found["ordinary skin"]["n"] == 18
+    assert 0 <= found["ordinary skin"]["retake"] <= 18
+    assert found["dermoscopy"]["n"] == 6
     for block in found.values():
         for figure in (block, block["caught"]):
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
@@ -69,6 +77,20 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
     card = (out / "README.md").read_text()
     assert "Conditions it had never learnt: refused" in card
     assert load_config(out).ood is not None
+
+
+def test_dermoscopy_teaches_what_is_refused_as_such(
+    trained: tuple[Path, Path, dict[str, dict]],
+) -> None:
+    _, out, metrics = trained
+    figures = metrics["dermoscopy"]
+    assert figures["caught"]["n"] == 6
+    assert figures["photos_refused"]["n"] == len(LABELS) * 12
+    assert figures["conditions_refused"] <= figures["photos_refused"]["n"]
+    config = load_config(out)
+    assert config.dermoscopy is not None
+    assert config.training["dermoscopy"] == 6
+    assert "Dermoscopy, refused by its look" in (out / "README.md").read_text()
 
 
 def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:

@@ -1,0 +1,59 @@
+"""The detector of dermoscopy: what it learns, what judges it, and that no lesion is on both sides."""
+
+import numpy as np
+import pytest
+
+from calcinosis.common.errors import TrainingError
+from calcinosis.training.evaluate.dermoscopy import CLINICAL, fit_dermoscopy
+
+PHOTOS, PICTURES, CHANNELS = 1000, 30, 12
+FOLDS = np.arange(PHOTOS) % 5
+
+
+def embeddings(count: int, seed: int, along: int, by: float) -> np.ndarray:
+    """Random ones, those of a kind shifted along an axis."""
+    drawn = np.random.default_rng(seed).normal(size=(count, CHANNELS))
+    drawn[:, along] += by
+    return drawn
+
+
+def test_what_stands_apart_is_caught_and_the_share_asked_for_passes() -> None:
+    photos, pictures = embeddings(PHOTOS, 0, 0, 0), embeddings(PICTURES, 1, 0, 12)
+    fitted = fit_dermoscopy(photos, FOLDS, pictures, [f"{n}" for n in range(PICTURES)])
+    assert fitted.caught.all()
+    assert (~fitted.refused).mean() == pytest.approx(CLINICAL, abs=1e-3)
+    assert (fitted.detector.scores(pictures) > 0).all()
+    assert (fitted.detector.scores(7 * photos) > 0).mean() < 0.01  # lengths say nothing
+    conditions = fitted.refused & (np.arange(PHOTOS) % 2 == 0)
+    figures = fitted.metrics(conditions)
+    assert figures["caught"]["value"] == 1
+    assert figures["photos_refused"]["n"] == PHOTOS
+    assert figures["conditions_refused"] == conditions.sum()
+
+
+def test_what_looks_alike_is_not_caught() -> None:
+    photos, pictures = embeddings(PHOTOS, 0, 0, 0), embeddings(PICTURES, 1, 0, 0)
+    fitted = fit_dermoscopy(photos, FOLDS, pictures, [f"{n}" for n in range(PICTURES)])
+    assert fitted.caught.mean() < 0.2
+
+
+def test_a_picture_is_judged_by_a_detector_that_saw_none_of_its_lesion() -> None:
+    """Each lesion lies where nothing else does, so that only one who saw it knows it."""
+    lesions = np.repeat(np.arange(10), 3)
+    pictures = 0.01 * embeddings(PICTURES, 1, 0, 0)
+    pictures[np.arange(PICTURES), 2 + lesions] += 40
+    photos = embeddings(PHOTOS, 0, 0, 40)
+    fitted = fit_dermoscopy(photos, FOLDS, pictures, [f"{n}" for n in lesions])
+    for lesion in range(10):
+        assert len(set(fitted.fold[lesions == lesion])) == 1
+    for number, detector in enumerate(fitted.of_fold):
+        own = fitted.fold == number
+        assert own.any()
+        assert (detector.scores(pictures[own]) > 0).tolist() == fitted.caught[own].tolist()
+
+
+def test_fewer_lesions_than_folds_are_refused() -> None:
+    photos, pictures = embeddings(PHOTOS, 0, 0, 0), embeddings(PICTURES, 1, 0, 12)
+    with pytest.raises(TrainingError, match="4 groups cannot be learnt from in 5 folds") as caught:
+        fit_dermoscopy(photos, FOLDS, pictures, [f"{n % 4}" for n in range(PICTURES)])
+    assert caught.value.code == "too_few_patients"

@@ -1,0 +1,129 @@
+"""Dermoscopy, which is to be refused by name: what tells it from clinical photographs, and how well.
+
+A network of clinical photographs takes it for skin close up, so that no distance from what was learnt finds it. A
+logistic regression on the network's embedding does, from a few dozen pictures that were taken through a dermatoscope.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import GroupKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from calcinosis.common.errors import TrainingError
+from calcinosis.model.ood import DermoscopyDetector, unit_length
+from calcinosis.training.evaluate.bootstrap import wilson_share
+from calcinosis.training.fit.features import Integers
+from calcinosis.training.fit.heads import Floats
+
+DERMOSCOPY: Final = "dermoscopy"
+"""The source label of such pictures."""
+CLINICAL: Final = 0.998
+"""Share of the clinical photographs that the detector lets pass."""
+_C: Final = 0.01
+
+
+@dataclass(frozen=True)
+class DermoscopyFit:
+    """A detector, and those that its figures come from.
+
+    Attributes:
+        detector: learnt from all photographs and pictures.
+        of_fold: detectors that each held a fold of both out.
+        fold: (m,) the place in `of_fold` of the one that has not learnt from a picture.
+        refused: (n,) which photographs are refused by the detector that has not learnt from them.
+        caught: (m,) which pictures are.
+    """
+
+    detector: DermoscopyDetector
+    of_fold: tuple[DermoscopyDetector, ...]
+    fold: Integers
+    refused: NDArray[np.bool_]
+    caught: NDArray[np.bool_]
+
+    def metrics(self, conditions: NDArray[np.bool_]) -> dict[str, Any]:
+        """The shares of pictures caught and of photographs refused, and how many of these show a condition (n,)."""
+        return {
+            "caught": wilson_share(self.caught),
+            "photos_refused": wilson_share(self.refused),
+            "conditions_refused": int((self.refused & conditions).sum()),
+        }
+
+
+def fit_dermoscopy(
+    photos: NDArray[np.floating],
+    folds: Integers,
+    pictures: NDArray[np.floating],
+    groups: Sequence[str],
+) -> DermoscopyFit:
+    """Fit the detector; its threshold is the one that `CLINICAL` of the photographs pass out of fold.
+
+    Args:
+        photos: (n, channels) embeddings of clinical photographs.
+        folds: (n,) their folds.
+        pictures: (m, channels) embeddings of dermoscopy.
+        groups: (m,) the lesion or patient of each; none of them is learnt from and judged at once.
+
+    Raises:
+        TrainingError: `too_few_patients`, if there are fewer groups than folds.
+    """
+    numbers = np.unique(folds)
+    check_dermoscopy(groups, len(numbers))
+    photos, pictures = unit_length(photos), unit_length(pictures)
+    splits = GroupKFold(len(numbers), shuffle=True, random_state=0).split(pictures, groups=groups)
+    place = np.zeros(len(pictures), dtype=np.int64)
+    photo_scores, picture_scores = np.zeros(len(photos)), np.zeros(len(pictures))
+    boundaries = []
+    for number, (train, held_out) in enumerate(splits):
+        own = folds == numbers[number]
+        boundary = _boundary(photos[~own], pictures[train])
+        photo_scores[own] = boundary.scores(photos[own])
+        picture_scores[held_out] = boundary.scores(pictures[held_out])
+        place[held_out] = number
+        boundaries.append(boundary)
+    threshold = float(np.quantile(photo_scores, CLINICAL))
+    return DermoscopyFit(
+        detector=_above(_boundary(photos, pictures), threshold),
+        of_fold=tuple(_above(boundary, threshold) for boundary in boundaries),
+        fold=place,
+        refused=photo_scores > threshold,
+        caught=picture_scores > threshold,
+    )
+
+
+def check_dermoscopy(groups: Sequence[str], folds: int) -> None:
+    """Make sure that each fold can hold a lesion or patient out.
+
+    Raises:
+        TrainingError: `too_few_patients`, if there are fewer groups than folds.
+    """
+    if len(set(groups)) < folds:
+        raise TrainingError(
+            "too_few_patients",
+            f"dermoscopy of {len(set(groups))} groups cannot be learnt from in {folds} folds; give pictures of "
+            "more lesions, or call their source_label something else to have them asked about alone",
+        )
+
+
+def _boundary(photos: Floats, pictures: Floats) -> DermoscopyDetector:
+    """A regression on standardised embeddings, where photographs and pictures weigh alike, in one linear form."""
+    model = make_pipeline(
+        StandardScaler(), LogisticRegression(C=_C, class_weight="balanced", max_iter=2000)
+    )
+    shown = np.repeat([False, True], [len(photos), len(pictures)])
+    model.fit(np.concatenate([photos, pictures]), shown)
+    scaler, regression = model[0], model[1]
+    weights = regression.coef_[0] / scaler.scale_
+    bias = float(regression.intercept_[0] - weights @ scaler.mean_)
+    return DermoscopyDetector(weights=tuple(weights.tolist()), bias=bias)
+
+
+def _above(boundary: DermoscopyDetector, threshold: float) -> DermoscopyDetector:
+    """The same with its boundary at a threshold, in five digits."""
+    weights = tuple(float(f"{weight:.5g}") for weight in boundary.weights)
+    return DermoscopyDetector(weights=weights, bias=float(f"{boundary.bias - threshold:.5g}"))
