@@ -123,6 +123,9 @@ def predict(
         if not root or not out:
             raise typer.BadParameter("--manifest goes with --root and --out; give both")
         _predict_table(manifest, root, out, question, workers, engine)
+    needless = {"--root": root, "--out": out, "--workers": workers, "--engine": engine == "ray"}
+    if photos and (spare := [name for name, value in needless.items() if value]):
+        raise typer.BadParameter(f"give --manifest too, or leave out {' and '.join(spare)}")
     if not photos:
         raise typer.BadParameter("name a photo, or give --manifest, --root and --out")
     if heatmap and (len(photos) > 1 or photos[0].is_dir()):

@@ -345,11 +345,16 @@ def _check(row: Row, labels: Sequence[str]) -> None:
         )
     if row.sha256 and not _SHA256.fullmatch(row.sha256):
         raise _fault("not_a_digest", "sha256", "is not 64 hexadecimal digits; leave it empty")
-    if _NO_NAME.fullmatch(row.group.rpartition(":")[2]):
+    check_name(row.group)
+
+
+def check_name(group: str) -> None:
+    """Refuse a group that is named after nobody, whose photos may be of many patients."""
+    if _NO_NAME.fullmatch(group.rpartition(":")[2].removeprefix("patient ")):
         raise _fault(
             "not_a_group",
             "group",
-            f"{row.group!r} is what a spreadsheet writes where a value is missing or too long; "
+            f"{group!r} is what a spreadsheet writes where a value is missing or too long; "
             "give the patient's own identifier, in a column of the type text",
         )
 

@@ -27,8 +27,16 @@ def lock_run_dir(
 
     Raises:
         TrainingError: `already_running` where another process is at it; `other_run`; `not_resumed` if
-            this run is there and nobody asked to go on; `disk_full`, while it is held.
+            this run is there and nobody asked to go on; `disk_full`, while it is held; `mounted` where the
+            folder is a disk's own, so that what is gone on from would lie on another.
     """
+    if options.out.is_mount():
+        raise TrainingError(
+            "mounted",
+            f"is where a disk is mounted, and {options.work.name} beside it would lie on another one; "
+            f"name a folder in it, such as {options.out / 'run'}",
+            name=str(options.out),
+        )
     with disk_full_error(options.out):
         options.work.mkdir(parents=True, exist_ok=True)
         options.out.mkdir(exist_ok=True)

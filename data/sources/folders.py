@@ -11,7 +11,7 @@ from pathlib import Path, PurePosixPath
 
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data.curation import LABELS, Decision, default_taxonomy
-from calcinosis.data.manifest import OTHER, Row, check_number, whole_number
+from calcinosis.data.manifest import OTHER, Row, check_name, check_number, whole_number
 from calcinosis.data.sources.building import BuildResult, Candidate, PhotoIndex, curate, named
 
 # What DermNet adds to a picture's name when it serves it with its mark or in another size.
@@ -37,7 +37,7 @@ def build(root: Path, labels: Sequence[str] = LABELS) -> BuildResult:
 
     Raises:
         DataError: when the root is no folder; `ambiguous_group` where two patients' names differ only in how
-            a number is spelt.
+            a number is spelt; `not_a_group` where a patient's folder is called `nan` or the like.
     """
     photos = PhotoIndex(root)
     result = curate(_candidates(photos, labels), "own", notes=_NOTES, photos=photos)
@@ -51,6 +51,7 @@ def _with_one_spelling(rows: Sequence[Row]) -> list[Row]:
     spelt = [replace(row, group=whole_number(row.group)) for row in rows]
     for row in spelt:
         try:
+            check_name(row.group)
             check_number(row.group, numbers)
         except ManifestError as error:
             message = error.message.removeprefix("column group: ")

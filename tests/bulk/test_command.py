@@ -54,6 +54,9 @@ def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
         ("--manifest", "m.csv", "--root", "."),
         ("--manifest", "m.csv", "--root", ".", "--out", "t.parquet", "a.jpg"),
         ("--manifest", "m.csv", "--root", ".", "--out", "t.parquet", "--json"),
+        ("a.jpg", "--out", "t.parquet"),
+        ("a.jpg", "--root", ".", "--workers", "2"),
+        ("a.jpg", "--engine", "ray"),
     ],
 )
 def test_wrong_usage_ends_in_two(arguments: tuple[str, ...]) -> None:

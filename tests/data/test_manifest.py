@@ -209,7 +209,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, values):
             file.strip(),
             label,
             source.strip(),
-            f"patient {group.strip()}",
+            f"patient {group.strip()}!",  # neither a number nor the name of nobody
             kind="target" if label != "other" else "lookalike",
             licence=licence.strip(),
             fold=fold,

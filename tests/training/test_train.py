@@ -141,6 +141,18 @@ def test_a_photo_without_an_answer_is_named(
     assert not (tmp_path / "metrics.json").exists()
 
 
+def test_a_folder_that_is_a_disk_s_own_is_refused(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the run goes on from would lie beside it, in a container that is thrown away."""
+    root, rows, _ = trained
+    monkeypatch.setattr(Path, "is_mount", lambda path: path == tmp_path)
+    with pytest.raises(TrainingError, match="name a folder in it") as caught:
+        run(rows, root, tiny_recipe(), tmp_path)
+    assert caught.value.code == "mounted"
+    assert not list(tmp_path.iterdir())
+
+
 def test_runs_are_never_mixed(trained: tuple[Path, list[Row], Path]) -> None:
     root, rows, out = trained
     with pytest.raises(TrainingError) as caught:

@@ -276,6 +276,13 @@ def test_own_patients_that_differ_by_a_number_s_spelling_are_one_or_refused(
     assert "own:patient 03" in caught.value.message
 
 
+def test_an_own_folder_that_is_named_after_nobody_is_no_patient(tmp_path: Path, draw: Draw) -> None:
+    draw("milium/nan/a.jpg", "milium/Nancy/b.jpg", "other/c.jpg")
+    with pytest.raises(DataError, match="the patient's own identifier") as caught:
+        build("own", tmp_path)
+    assert (caught.value.code, caught.value.name) == ("not_a_group", "milium/nan/a.jpg")
+
+
 def test_circles_of_links_and_links_to_elsewhere_do_no_harm(tmp_path: Path, draw: Draw) -> None:
     draw("set/milium/a.jpg", "elsewhere/b.jpg")
     root = tmp_path / "set"
