@@ -12,6 +12,8 @@ A file that `calcinosis export` wrote is a checkpoint as well: it holds layers, 
 
 import hashlib
 import json
+import math
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
@@ -36,6 +38,9 @@ CONFIG_ENTRY: Final = "config"
 
 DIGEST_ENTRY: Final = "source_digest"
 """The entry that holds the digest of the weights and settings that the file was made of."""
+
+VIEW_ENTRY: Final = "one_view"
+"""The entry that a file has whose layers see a photo as it is, for a network that sees its mirror image as well."""
 
 INPUT: Final = "inputs"
 OUTPUTS: Final = ("logits", "cam", "embedding")
@@ -97,6 +102,9 @@ class TorchBackend:
 class OnnxBackend:
     """The network in ONNX Runtime.
 
+    A photo and its mirror image are asked about side by side where there are two threads, each with half of them:
+    half of the network's time, where two threads that share each layer wait for each other at each.
+
     Attributes:
         config: what the file says of itself.
         source_digest: digest of the weights and settings that it was made of.
@@ -105,12 +113,13 @@ class OnnxBackend:
         CheckpointError: `bad_onnx` or `bad_config`.
     """
 
-    def __init__(self, path: Path, threads: int | None = None) -> None:
+    def __init__(self, path: Path, threads: int | None = None, *, views: int = 1) -> None:
         import onnxruntime  # its telemetry is off: see calcinosis/__init__.py
 
         options = onnxruntime.SessionOptions()
         # Said outright, as ONNX Runtime would count cores that a container may not use.
-        options.intra_op_num_threads = threads or available_cores()
+        threads = threads or available_cores()
+        options.intra_op_num_threads = math.ceil(threads / views)
         # Threads that spin while they wait take what another process, or another thread's share, would compute with.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = 4  # what goes wrong is raised, too
@@ -125,6 +134,8 @@ class OnnxBackend:
             raise _bad_onnx(path, "was not written by this project")
         self.config = parse_config(entries[CONFIG_ENTRY], path)
         self.source_digest = entries[DIGEST_ENTRY]
+        self._one_view = VIEW_ENTRY in entries
+        self._beside = ThreadPoolExecutor(1) if self._one_view and threads > 1 else None
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
         starts = [one.shape[1:2] for one in self._session.get_outputs()]
@@ -132,6 +143,21 @@ class OnnxBackend:
             raise _bad_onnx(path, "holds another network than its settings say")
 
     def forward_with_cam(self, inputs: Floats) -> Output:
+        if not self._one_view:
+            return self._run(inputs)
+        mirrored = np.ascontiguousarray(inputs[..., ::-1])
+        if self._beside:
+            waiting = self._beside.submit(self._run, mirrored)
+            views = self._run(inputs), waiting.result()
+        else:
+            both, n = self._run(np.concatenate([inputs, mirrored])), len(inputs)
+            views = Output(*(part[:n] for part in both)), Output(*(part[n:] for part in both))
+        upright, other = views[0], views[1]._replace(cam=views[1].cam[..., ::-1])
+        return Output(
+            *(np.float32(0.5) * (one + two) for one, two in zip(upright, other, strict=True))
+        )
+
+    def _run(self, inputs: Floats) -> Output:
         return Output(*self._session.run(None, {INPUT: inputs}))
 
 
@@ -169,10 +195,12 @@ def _graph_backend(
     """The graph beside the weights, if it was drawn of just these."""
     try:
         wanted = digest(folder, config)
-        backend = OnnxBackend(folder / GRAPH, threads) if (folder / GRAPH).is_file() else None
+        if not (folder / GRAPH).is_file():
+            return None
+        backend = OnnxBackend(folder / GRAPH, threads, views=1 + config.flip_tta)
     except (OSError, CheckpointError):
         return None
-    return backend if backend and backend.source_digest == wanted else None
+    return backend if backend.source_digest == wanted else None
 
 
 def _bad_onnx(path: Path, what: str) -> CheckpointError:

@@ -1,6 +1,6 @@
 """Writing a checkpoint as ONNX, so that it runs without PyTorch, in this project or in others.
 
-Both kinds hold `Network.forward_with_cam`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels), `cam`
+A file that stands alone holds `Network.forward_with_cam`: `inputs` (n, 3, size, size), any n, to `logits` (n, labels), `cam`
 (n, labels, h, w) and `embedding` (n, channels). Their metadata holds what `config.json` holds, preprocessing and
 calibration included.
 """
@@ -22,7 +22,15 @@ from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_path
 from calcinosis.model.checkpoint import current_name, load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
-from calcinosis.model.engine import CONFIG_ENTRY, DIGEST_ENTRY, INPUT, OUTPUTS, OnnxBackend, digest
+from calcinosis.model.engine import (
+    CONFIG_ENTRY,
+    DIGEST_ENTRY,
+    INPUT,
+    OUTPUTS,
+    VIEW_ENTRY,
+    OnnxBackend,
+    digest,
+)
 from calcinosis.model.network import Network
 
 TOLERANCE: Final = 1e-4
@@ -46,27 +54,32 @@ def export_onnx(checkpoint: Path, out: Path) -> None:
 def write_graph(folder: Path) -> None:
     """Draw a checkpoint's layers into `graph.onnx` in its folder; the weights stay where they are.
 
+    With `flip_tta` it holds `Network.forward_view`: `OnnxBackend` asks it about the mirror image as well.
+
     Raises:
         CheckpointError, OSError: as `export_onnx` does.
     """
     network, config = load_checkpoint(folder)
-    model = _draw(network, config, digest(folder, config))
+    model = _draw(network, config, digest(folder, config), one_view=config.flip_tta)
     _refer_to_stored(model, folder / WEIGHTS, stored_names(network))
     _write(model, folder / GRAPH, network, config)
 
 
 class _WithCam(nn.Module):
-    """A network whose call is its `forward_with_cam`: what the exporter follows."""
+    """A network whose call is its `forward_with_cam`, or its `forward_view`: what the exporter follows."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, one_view: bool) -> None:
         super().__init__()
-        self.network = network
+        self.network, self.one_view = network, one_view
 
     def forward(self, inputs: torch.Tensor) -> tuple[torch.Tensor, ...]:
-        return tuple(self.network.forward_with_cam(inputs))
+        ask = self.network.forward_view if self.one_view else self.network.forward_with_cam
+        return tuple(ask(inputs))
 
 
-def _draw(network: Network, config: CheckpointConfig, source_digest: str) -> Any:
+def _draw(
+    network: Network, config: CheckpointConfig, source_digest: str, *, one_view: bool = False
+) -> Any:
     """The network as an `onnx.ModelProto` that holds its weights under the network's own names."""
     try:
         import onnx  # noqa: F401 (the exporter needs it, and says so less kindly)
@@ -80,7 +93,7 @@ def _draw(network: Network, config: CheckpointConfig, source_digest: str) -> Any
     size = config.preprocessing.size
     with _quietly():
         program: Any = torch.onnx.export(
-            _WithCam(network).eval(),
+            _WithCam(network, one_view).eval(),
             (torch.zeros(2, 3, size, size),),
             input_names=[INPUT],
             output_names=list(OUTPUTS),
@@ -96,7 +109,8 @@ def _draw(network: Network, config: CheckpointConfig, source_digest: str) -> Any
     common.ClearMetadataAndDocStringPass()(program.model)
     model = program.model_proto
     model.producer_name = "calcinosis"
-    for key, value in ((CONFIG_ENTRY, config.model_dump_json()), (DIGEST_ENTRY, source_digest)):
+    entries = {CONFIG_ENTRY: config.model_dump_json(), DIGEST_ENTRY: source_digest}
+    for key, value in (entries | ({VIEW_ENTRY: "1"} if one_view else {})).items():
         entry = model.metadata_props.add()
         entry.key, entry.value = key, value
     return model

@@ -146,9 +146,9 @@ class Network(nn.Module):
     def forward_with_cam(self, inputs: torch.Tensor) -> Output:
         """Logits of inputs (n, 3, height, width), with the class activation maps that they are means of."""
         if not self.flip_tta:
-            return self._forward_with_cam(self.frozen(inputs))
+            return self.forward_view(inputs)
         # As one batch: a graph then names each layer once, is opened sooner and runs faster.
-        both = self._forward_with_cam(self.frozen(torch.cat([inputs, inputs.flip(3)])))
+        both = self.forward_view(torch.cat([inputs, inputs.flip(3)]))
         n = inputs.shape[0]
         upright = both._replace(cam=torch.cat([both.cam[:n], both.cam[n:].flip(3)]))
         return Output(*(_mean([part[:n], part[n:]]) for part in upright))
@@ -157,8 +157,9 @@ class Network(nn.Module):
         """The frozen stages' output for the photos and, with `flip_tta`, for their mirror images."""
         return frozen.chunk(2, dim=1) if self.flip_tta else [frozen]
 
-    def _forward_with_cam(self, frozen: torch.Tensor) -> Output:
-        maps = self._maps(frozen)
+    def forward_view(self, inputs: torch.Tensor) -> Output:
+        """What `forward_with_cam` gives without `flip_tta`: for the photos as they are."""
+        maps = self._maps(self.frozen(inputs))
         widths = [one.feature_map.shape[1] for one in maps]
         grid = max((one.feature_map.shape[2:] for one in maps), key=lambda size: size[0])
         cam = torch.zeros(())

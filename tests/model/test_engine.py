@@ -98,9 +98,13 @@ def test_every_backend_gives_the_same_finding(drawn: Path, exported: Path, tmp_p
         assert_alike(by_file.read(photo), expected)
 
 
-def test_the_shipped_graph_answers_as_the_weights_beside_it_do() -> None:
-    """Fails where weights were put in place without: calcinosis export --format graph."""
-    engine, config = open_backend(SHIPPED)
+@pytest.mark.parametrize("threads", [1, 2])
+def test_the_shipped_graph_answers_as_the_weights_beside_it_do(threads: int) -> None:
+    """Fails where weights were put in place without: calcinosis export --format graph.
+
+    With one thread it sees the photos and their mirror images at once, with two side by side.
+    """
+    engine, config = open_backend(SHIPPED, threads=threads)
     assert isinstance(engine, OnnxBackend)
     inputs = np.stack([config.preprocessing.array(draw(label, 1, (640, 480))) for label in LABELS])
     with torch.no_grad():
