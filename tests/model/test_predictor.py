@@ -12,7 +12,7 @@ from PIL import Image
 
 from calcinosis.common.errors import CheckpointError, PhotoError
 from calcinosis.model.conformal import Conformal
-from calcinosis.model.finding import Finding
+from calcinosis.model.finding import Finding, HeatMap
 from calcinosis.model.heatmap import overlay
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
@@ -215,6 +215,23 @@ def test_a_heat_map_covers_the_square_that_the_network_saw(reader: Predictor) ->
     assert finding.heat_map.box == (50, 0, 250, 200)
     assert finding.heat_map.label in LABELS[:3]
     assert overlay(draw("gouty_tophus", size=(300, 200)), finding.heat_map).size == (200, 200)
+
+
+def test_a_heat_map_is_laid_over_its_photo_as_a_slow_reading_of_its_colours_says() -> None:
+    stops = [(0, 0, 0), (170, 20, 40), (240, 120, 30), (255, 240, 150)]
+    cam = np.linspace(0, 1, 256, dtype=np.float32).reshape(16, 16)
+    photo = draw("milium", size=(16, 16))
+    laid = overlay(photo, HeatMap("milium", cam, (0, 0, 16, 16)))
+    for y, x in np.ndindex(16, 16):
+        strength = float(cam[y, x])
+        first = min(int(3 * strength), 2)
+        part = 3 * strength - first
+        for channel, shown in enumerate(laid.getpixel((x, y))):
+            heat = (1 - part) * stops[first][channel] + part * stops[first + 1][channel]
+            before = photo.getpixel((x, y))[channel]
+            assert shown == pytest.approx(
+                (1 - 0.6 * strength) * before + 0.6 * strength * heat, abs=2
+            )
 
 
 def test_what_is_no_photo_is_a_typed_error_with_the_files_name(
