@@ -1,5 +1,7 @@
 """The command line: `calcinosis`. It parses, calls, prints; the rooms do the work."""
 
+import atexit
+import gc
 import logging
 import os
 import sys
@@ -79,6 +81,9 @@ def main() -> None:
     # Plugins of other packages have no part here, and to look for them in all that is installed takes half as long
     # as to read a photo.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+    atexit.register(
+        gc.freeze
+    )  # what is left is the system's to take back; to go through it first takes time
     app()
 
 
