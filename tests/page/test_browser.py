@@ -180,6 +180,7 @@ def test_what_is_started_over_while_it_is_read_brings_no_finding(open_page: Open
 
 def test_the_keyboard_alone_is_enough(open_page: Open) -> None:
     page = open_page(viewport=PHONE)
+    page.on("filechooser", lambda _: None)  # asked for now, so that it is intercepted by then
     page.focus("[data-language=en]")
 
     def tab_to(selector: str) -> None:
