@@ -26,7 +26,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     for processes in (1, 2):
         out = folder / f"by-{processes}"
         code, said = run(
-            "train", *task, "--precision", "float32", "--out", out, processes=processes
+            "crossval", *task, "--precision", "float32", "--out", out, processes=processes
         )
         assert code == 0, said
         assert said.count("photographs read") == 1  # one of them speaks
@@ -34,7 +34,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 
 def last_states(runs: tuple[Path, Path]) -> tuple[Tensors, Tensors]:
-    one, two = (load_file(work / "final" / "state-2.safetensors") for work in runs)
+    one, two = (load_file(work / "fold-0" / "state-2.safetensors") for work in runs)
     assert one.keys() == two.keys()
     return one, two
 
