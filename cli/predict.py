@@ -239,7 +239,7 @@ class _Rows:
         if chosen == "csv":
             self._write_csv(
                 "file", "outcome", *(f"p_{label}" for label in labels), "prediction_set",
-                "checkpoint", "error", "message", "advice",
+                "checkpoint", "error", "message", "advice", "problem",
             )  # fmt: skip
         elif chosen == "text" and several:
             titles = ("outcome", "most_probable", "cannot_be_excluded", "photo")
@@ -259,7 +259,7 @@ class _Rows:
         elif self.format == "csv":
             chances = (f"{finding.probabilities[label]:.6f}" for label in self.labels)
             rest = ("|".join(finding.prediction_set), finding.checkpoint, "", "", finding.advice)
-            self._write_csv(path, finding.outcome, *chances, *rest)
+            self._write_csv(path, finding.outcome, *chances, *rest, finding.problem or "")
         elif self.several:
             label = max(finding.probabilities, key=lambda label: finding.probabilities[label])
             best = (
@@ -288,7 +288,7 @@ class _Rows:
             print_json({"file": str(path), "error": trouble})
         elif self.format == "csv":
             empty = [""] * len(self.labels)
-            self._write_csv(path, "", *empty, "", "", error.code, error.message, "")
+            self._write_csv(path, "", *empty, "", "", error.code, error.message, "", "")
         else:
             print_error(error.message, str(path))
 

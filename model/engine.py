@@ -13,14 +13,13 @@ A file that `calcinosis export` wrote is a checkpoint as well: it holds layers, 
 import hashlib
 import json
 import math
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, Final, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from calcinosis.common.cpu import available_cores
+from calcinosis.common.cpu import available_cores, side_by_side
 from calcinosis.common.errors import CheckpointError
 from calcinosis.model.config import (
     GRAPH,
@@ -135,7 +134,7 @@ class OnnxBackend:
         self.config = parse_config(entries[CONFIG_ENTRY], path)
         self.source_digest = entries[DIGEST_ENTRY]
         self._one_view = VIEW_ENTRY in entries
-        self._beside = ThreadPoolExecutor(1) if self._one_view and threads > 1 else None
+        self._beside = threads > 1
         size, labels = self.config.preprocessing.size, len(self.config.labels)
         ends = [(one.name, one.shape[1:]) for one in self._session.get_inputs()]
         starts = [one.shape[1:2] for one in self._session.get_outputs()]
@@ -147,8 +146,7 @@ class OnnxBackend:
             return self._run(inputs)
         mirrored = np.ascontiguousarray(inputs[..., ::-1])
         if self._beside:
-            waiting = self._beside.submit(self._run, mirrored)
-            views = self._run(inputs), waiting.result()
+            views = side_by_side(lambda: self._run(inputs), lambda: self._run(mirrored))
         else:
             both, n = self._run(np.concatenate([inputs, mirrored])), len(inputs)
             views = Output(*(part[:n] for part in both)), Output(*(part[n:] for part in both))

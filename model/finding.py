@@ -18,7 +18,7 @@ from calcinosis.model.words import Words, words
 Outcome = Literal["retake", "out_of_scope", "uncertain", "suggestive"]
 OUTCOMES: tuple[Outcome, ...] = ("retake", "out_of_scope", "uncertain", "suggestive")
 
-JSON_VERSION: Final = 2
+JSON_VERSION: Final = 3
 """Of `Finding.as_json`; raised when a key is added. No key was ever taken away or changed its meaning."""
 DEPOSIT: Final = frozenset({"calcinosis_cutis", "gouty_tophus"})
 """Two conditions that are one thing in a photograph: something chalky in the skin."""
@@ -134,7 +134,6 @@ class Finding:
         return next((heat_map for heat_map in self.heat_maps if heat_map), None)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
         from calcinosis.model.show import finding_html
 
         return finding_html(self)
@@ -157,6 +156,7 @@ class Finding:
                 for label, told in self.coverage.items()
             },
             "frequency": self.frequency.as_json() if self.frequency else None,
+            "problem": self.problem,
             "version": JSON_VERSION,
         }
 

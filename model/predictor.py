@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TypeVar
 import numpy as np
 from PIL import Image
 
-from calcinosis.common.cpu import available_cores
+from calcinosis.common.cpu import available_cores, side_by_side
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
@@ -94,8 +94,7 @@ class Predictor:
         self.prior = check_prior(chances, len(self.config.labels))
         words(language)  # says now, and not with the first photo, that there are none
         self.language = language
-        one_core = (threads or available_cores()) == 1
-        self._beside = None if one_core else ThreadPoolExecutor(1, "calcinosis-gate")
+        self._beside = (threads or available_cores()) > 1
 
     @cached_property
     def network(self) -> "Network":
@@ -209,9 +208,10 @@ class Predictor:
     def _output(self, picture: Image.Image) -> Output | QualityIssue:
         """What the network predicts for a photo, or why that would mean nothing."""
         if self._beside:  # both let go of the interpreter's lock where they compute
-            gate = self._beside.submit(find_quality_issue, picture)
-            inputs = self.config.preprocessing.array(picture)
-            issue = gate.result()
+            issue, inputs = side_by_side(
+                lambda: find_quality_issue(picture),
+                lambda: self.config.preprocessing.array(picture),
+            )
         elif not (issue := find_quality_issue(picture)):
             inputs = self.config.preprocessing.array(picture)
         if issue:

@@ -81,7 +81,7 @@ class Answers:
 
         `photo` is the file's bytes as base64 (JPEG, PNG or WebP). The answer is an object with
         `outcome`, `probabilities`, `prediction_set`, `reasons`, `advice`, `checkpoint`, `coverage`,
-        `frequency` and `version`, or with `error`: its `code` and `message`.
+        `frequency`, `problem` and `version`, or with `error`: its `code` and `message`.
         """
         language = incoming.language_of(language)
         try:

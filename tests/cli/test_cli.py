@@ -24,6 +24,7 @@ KEYS = [
     "checkpoint",
     "coverage",
     "frequency",
+    "problem",
     "version",
 ]
 

@@ -1,6 +1,7 @@
 """Cores are counted as a container may use them."""
 
 import math
+import threading
 from pathlib import Path
 
 import pytest
@@ -34,3 +35,29 @@ def test_the_older_cgroups_are_read_too(tmp_path: Path, monkeypatch: pytest.Monk
     assert cpu.available_cores() == 1
     (tmp_path / "cpu" / "cpu.cfs_quota_us").write_text("-1\n")
     assert cpu.available_cores() >= 1
+
+
+def test_two_functions_return_side_by_side() -> None:
+    met = threading.Barrier(2, timeout=20)  # which one alone would wait at in vain
+    assert cpu.side_by_side(lambda: (met.wait(), "a")[1], lambda: (met.wait(), "b")[1]) == (
+        "a",
+        "b",
+    )
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_what_either_raises_is_raised(place: int) -> None:
+    both = [lambda: 1, lambda: 1]
+    both[place] = lambda: 1 // 0
+    with pytest.raises(ZeroDivisionError):
+        cpu.side_by_side(*both)
+
+
+def test_where_no_thread_is_started_both_are_called_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(self: threading.Thread) -> None:
+        raise RuntimeError("can't create new thread at interpreter shutdown")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    assert cpu.side_by_side(lambda: "a", lambda: "b") == ("a", "b")

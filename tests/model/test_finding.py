@@ -24,7 +24,7 @@ from calcinosis.model.words import languages, words
 from calcinosis.training.evaluate.bootstrap import wilson_interval
 
 KEYS = ["outcome", "probabilities", "prediction_set", "reasons", "advice", "checkpoint"]
-ADDED = ["coverage", "frequency", "version"]
+ADDED = ["coverage", "frequency", "problem", "version"]
 PRIOR = dict.fromkeys(LABELS, 0.25)
 PROBLEMS = [
     QualityIssue("too_small", {"side": 20, "minimum": 96, "third": 32}),

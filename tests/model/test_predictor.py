@@ -2,6 +2,9 @@
 
 import io
 import math
+import os
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,6 +22,7 @@ from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from tests.drawings import draw, encode, write_tiny_checkpoint
 
+ROOT = Path(__file__).parents[2]
 RARE = (0.001, 0.004, 0.015, 0.98)
 
 
@@ -272,3 +276,28 @@ def test_a_jpeg_without_its_end_mark_is_read_and_the_finding_says_so(tiny_checkp
         assert found.outcome == "retake"
         assert found.reasons[:-1] == expected.reasons
         assert words in found.reasons[-1]
+
+
+_AFTERWARDS = """if True:
+    import atexit, io, os, sys, threading
+    from calcinosis.model.predictor import Predictor
+    from tests.drawings import draw
+
+    predictor, photo = Predictor(threads=2, skip_ood_check=True), draw("milium", 3, (320, 240))
+    said = predictor.read(photo).outcome
+    child = os.fork()
+    if not child:
+        os._exit(0 if predictor.read(photo).outcome == said else 1)
+    assert os.waitpid(child, 0)[1] == 0
+    atexit.register(lambda: print(predictor.read(photo).outcome == said))
+"""
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no processes are forked here")
+def test_a_forked_process_and_an_ending_one_read_as_well() -> None:
+    """Where a thread that waits for work would be missing, or take none any more."""
+    done = subprocess.run(  # noqa: S603 - our own interpreter
+        [sys.executable, "-c", _AFTERWARDS],
+        cwd=ROOT, capture_output=True, text=True, timeout=60,
+    )  # fmt: skip
+    assert (done.returncode, done.stdout) == (0, "True\n"), done.stderr

@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from calcinosis.common.errors import TrainingError
+from calcinosis.common.errors import ManifestError, PhotoError, TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, open_source, read_manifest
 from calcinosis.model.finding import Finding
@@ -95,17 +95,27 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
     """The pictures of one's own to ask about, by kind and name: what `options` calls off-topic, and outside.
 
     Raises:
-        TrainingError: `bad_list`.
-        ManifestError, PhotoError: if a picture is absent or cannot be read.
+        TrainingError: `bad_list`; `unreadable_photos`, naming those of `outside` that are absent or cannot be read.
+        ManifestError, PhotoError: of the list, or if a picture of the off-topic ones is absent or cannot be read.
     """
     pictures: Pictures = {}
     if options.off_topic and (found := read_off_topic(options.off_topic, root)):
         pictures["pictures of other things"] = found
     if options.outside:
+        faults = []
         for row in read_manifest(options.outside, labels=recipe.labels):
-            source = open_source(options.outside.parent, row.file)
             kind = pictures.setdefault(_kind(row), {})
-            kind[row.file] = open_photo(source, name=row.file)
+            try:
+                source = open_source(options.outside.parent, row.file)
+                kind[row.file] = open_photo(source, name=row.file)
+            except (ManifestError, PhotoError) as error:
+                faults.append(f"\n{row.file}: {error.message}")
+        if faults:
+            raise TrainingError(
+                "unreadable_photos",
+                f"{len(faults)} photos cannot be read; mend them, or leave their rows out:{''.join(faults)}",
+                name=str(options.outside),
+            )
     return pictures
 
 
@@ -124,7 +134,7 @@ def dermoscopy_groups(options: RunOptions, recipe: Recipe, folds: int) -> list[s
 
 
 def _kind(row: Row) -> str:
-    return DERMOSCOPY if row.source_label == DERMOSCOPY else row.source.replace("_", " ")
+    return DERMOSCOPY if row.source_label.casefold() == DERMOSCOPY else row.source.replace("_", " ")
 
 
 def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:

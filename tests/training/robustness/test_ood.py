@@ -16,7 +16,12 @@ from calcinosis.model.config import load_config
 from calcinosis.model.labels import LABELS
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.prepare import prepare_data
-from calcinosis.training.robustness.ood import _pictures, _without_conditions, read_off_topic
+from calcinosis.training.robustness.ood import (
+    _pictures,
+    _without_conditions,
+    read_off_topic,
+    read_pictures,
+)
 from calcinosis.training.train import train
 from tests.training.drawn_sets import tiny_recipe
 
@@ -107,6 +112,19 @@ def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
     assert len(set(unseen.folds[labels == 3])) > 1
     assert (unseen.folds == data.folds)[labels < 3].all()
     assert set(np.flatnonzero(~counted)) == set(others[:2])
+
+
+def test_all_photographs_from_outside_that_cannot_be_read_are_named(tmp_path: Path) -> None:
+    rows = draw_set(tmp_path, of_each=2)
+    (tmp_path / rows[0].file).write_bytes(b"")
+    (tmp_path / rows[3].file).unlink()
+    write_manifest(rows, tmp_path / "outside.csv")
+    options = RunOptions(out=tmp_path / "run", outside=tmp_path / "outside.csv")
+    with pytest.raises(TrainingError, match="2 photos cannot be read") as caught:
+        read_pictures(options, tmp_path, tiny_recipe())
+    assert caught.value.code == "unreadable_photos"
+    assert rows[0].file in caught.value.message
+    assert rows[3].file in caught.value.message
 
 
 def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:
