@@ -81,9 +81,8 @@ def main() -> None:
     # Plugins of other packages have no part here, and to look for them in all that is installed takes half as long
     # as to read a photo.
     os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
-    atexit.register(
-        gc.freeze
-    )  # what is left is the system's to take back; to go through it first takes time
+    # What is left at the end is the system's to take back; to go through it first takes time.
+    atexit.register(gc.freeze)
     app()
 
 

@@ -61,5 +61,5 @@ def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tu
         Thread(target=run).start()
     except RuntimeError:  # no thread is started any more, or there are too many
         run()
-    return_value = second()
-    return done.result(), return_value
+    other = second()
+    return done.result(), other

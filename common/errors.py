@@ -1,5 +1,11 @@
 """What can go wrong, said so that the user knows what to mend: each error has a code, a name and a cure."""
 
+from collections.abc import Sequence
+from typing import Final
+
+_NAMED: Final = 20
+"""Photos that an error lists; of the others it says how many they are."""
+
 
 class CalcinosisError(Exception):
     """Something the user can mend.
@@ -47,6 +53,18 @@ class ManifestError(DataError):
 
 class TrainingError(CalcinosisError):
     """A training that cannot start or go on."""
+
+
+def unreadable_photos(faults: Sequence[str], photos: int, name: str = "") -> TrainingError:
+    """The error that lists what is wrong with some of so many photos, each as its file and the fault."""
+    listed = "".join(f"\n{fault}" for fault in faults[:_NAMED])
+    more = f"\nand {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    return TrainingError(
+        "unreadable_photos",
+        f"{len(faults)} of {photos} photos cannot be read; mend them, or leave their rows out:"
+        f"{listed}{more}",
+        name=name,
+    )
 
 
 class PredictionsError(CalcinosisError):

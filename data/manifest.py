@@ -26,8 +26,7 @@ _SHA256: Final = re.compile(r"[0-9a-f]{64}")
 _FRACTION: Final = re.compile(r"\A((?:.*[: ])?[0-9]+)[.,]0+\Z")
 _NUMBER: Final = re.compile(r"(.*[: ])?([0-9]{1,30})")
 _NO_NAME: Final = re.compile(
-    r"#(n/a|ref!|value!|name\?|div/0!|null!|num!)|nan|<na>|nat|n/?a|null|none|[+-]?\d+([.,]\d+)?e[+-]\d+",
-    re.IGNORECASE,
+    r"(?i)#(n/a|ref!|value!|name\?|div/0!|null!|num!)|nan|<na>|nat|n/?a|null|none|[+-]?\d+([.,]\d+)?e[+-]\d+"
 )
 _NAMED_ABSENT_FILES: Final = 5
 

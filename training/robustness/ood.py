@@ -12,7 +12,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from calcinosis.common.errors import ManifestError, PhotoError, TrainingError
+from calcinosis.common.errors import ManifestError, PhotoError, TrainingError, unreadable_photos
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, open_source, read_manifest
 from calcinosis.model.finding import Finding
@@ -103,19 +103,16 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
         pictures["pictures of other things"] = found
     if options.outside:
         faults = []
-        for row in read_manifest(options.outside, labels=recipe.labels):
+        rows = read_manifest(options.outside, labels=recipe.labels)
+        for row in rows:
             kind = pictures.setdefault(_kind(row), {})
             try:
                 source = open_source(options.outside.parent, row.file)
                 kind[row.file] = open_photo(source, name=row.file)
             except (ManifestError, PhotoError) as error:
-                faults.append(f"\n{row.file}: {error.message}")
+                faults.append(f"{row.file}: {error.message}")
         if faults:
-            raise TrainingError(
-                "unreadable_photos",
-                f"{len(faults)} photos cannot be read; mend them, or leave their rows out:{''.join(faults)}",
-                name=str(options.outside),
-            )
+            raise unreadable_photos(faults, len(rows), name=str(options.outside))
     return pictures
 
 

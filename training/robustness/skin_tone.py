@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from calcinosis.common.errors import CalcinosisError, TrainingError
+from calcinosis.common.errors import CalcinosisError, unreadable_photos
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
@@ -44,7 +44,6 @@ _LOGO: Final = (0.5, 0.12)
 _LEAST_SKIN: Final = 0.05
 _BATCH: Final = 16
 _NOTED_EVERY: Final = 20  # batches: half a minute's work at most is lost when a run is stopped
-_NAMED: Final = 20
 _UNREADABLE: Final = "\0"
 
 
@@ -82,13 +81,7 @@ def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
                 write_json(kept, known)
         write_json(kept, known)
     if faults:
-        more = f"\nand {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
-        listed = "".join(f"\n{fault}" for fault in faults[:_NAMED])
-        raise TrainingError(
-            "unreadable_photos",
-            f"{len(faults)} of {len(rows)} photos cannot be read; mend them, or leave their rows out:"
-            f"{listed}{more}",
-        )
+        raise unreadable_photos(faults, len(rows))
     return [row if row.skin_tone else replace(row, skin_tone=known[keys[row.file]]) for row in rows]
 
 

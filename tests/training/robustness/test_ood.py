@@ -120,7 +120,7 @@ def test_all_photographs_from_outside_that_cannot_be_read_are_named(tmp_path: Pa
     (tmp_path / rows[3].file).unlink()
     write_manifest(rows, tmp_path / "outside.csv")
     options = RunOptions(out=tmp_path / "run", outside=tmp_path / "outside.csv")
-    with pytest.raises(TrainingError, match="2 photos cannot be read") as caught:
+    with pytest.raises(TrainingError, match="2 of 8 photos cannot be read") as caught:
         read_pictures(options, tmp_path, tiny_recipe())
     assert caught.value.code == "unreadable_photos"
     assert rows[0].file in caught.value.message
