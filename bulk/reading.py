@@ -55,6 +55,7 @@ class Worker:
             "row": row,
             "file": file,
             "outcome": finding.outcome,
+            "problem": finding.problem,
             **{f"p_{label}": p for label, p in finding.probabilities.items()},
             "prediction_set": list(finding.prediction_set),
             "reasons": [*finding.summary, *finding.reasons],

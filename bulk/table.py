@@ -91,6 +91,7 @@ def _schema(arrow: Any, labels: Sequence[str]) -> Any:
             ("row", arrow.int64()),
             ("file", text),
             ("outcome", text),
+            ("problem", text),
             *((f"p_{label}", arrow.float64()) for label in labels),
             ("prediction_set", texts),
             ("reasons", texts),

@@ -61,6 +61,7 @@ def test_a_table_says_what_reading_one_by_one_says(
     out = tmp_path / "table.parquet"
     assert read(photos, checkpoint, out) == len(BAD)
     check(table(out), expected)
+    assert table(out)[0]["problem"] == "too_dark"
     assert (out / FINISHED).exists()
     # Once more there is nothing to do, and no worker is started for it.
     assert read(photos, checkpoint, out, workers=10**6) == len(BAD)
