@@ -8,10 +8,13 @@ outside, and for darkness in the gap between the darkest of them (182) and the b
 light (91), nearer to the copies. The second half was not looked at before it was measured (the bound on sharpness was then eased from 3 to 2.5, and to 1.5 for framed close-ups,
 since drawn pictures need it); the properties that are measured had been thought of on a sample of both.
 
-With `--most 160 --off-topic data/curated/excluded.csv` the second half gave: 3 of 160 good ones refused (1.9 %,
-0.6 to 5.4); caught 97 to 100 % of every kind of copy but two: 21 % at a fifth of the light and 77 % at twice the
-light, which are also the mildest. Of 11 real pictures that are no photograph of skin 9 were refused, all five
-X-rays among them; two of food passed.
+With `--most 160 --off-topic data/curated/excluded.csv` the second half gave: 2 of 160 good ones refused (1.2 %,
+0.3 to 4.4); caught 96 to 100 % of every kind of copy but four, which are the mildest of their kind: 18 % at a fifth of
+the light, 58 % shaken by 6 %, 81 % at twice the light and 89 % blurred by 1 %. Of 11 real pictures that are no
+photograph of skin 9 were refused, all five X-rays among them; two of food passed.
+
+The bound on what is washed out was chosen anew when a white background ceased to count (0.15 before, on all pixels):
+the same half then had 79 % at twice the light and 92 % with glare in the middle, where it now has 81 and 98 %.
 
 `--shrunk` says what fewer pixels do to the shipped checkpoint's answer, which is what the least side was chosen on;
 `model/quality.py` has the figures for `--most 160 --shrunk`. Nearly all the photographs had been learnt from, so
@@ -74,6 +77,16 @@ def exposed(factor: float) -> Degrade:
     return expose
 
 
+def glaring(photo: Image.Image) -> Image.Image:
+    """With a lamp's or a flash's spot in the middle: ten times the light there, fading over a third of the side."""
+    light = (np.asarray(photo, dtype=np.float32) / 255) ** 2.2
+    height, width = light.shape[:2]
+    down, across = np.mgrid[:height, :width]
+    squared = ((down - height / 2) ** 2 + (across - width / 2) ** 2) / min(height, width) ** 2
+    spot = light * (1 + 9 * np.exp(-squared / (2 * 0.15**2)))[..., None]
+    return Image.fromarray((255 * spot.clip(0, 1) ** (1 / 2.2)).astype("uint8"))
+
+
 def tiny(photo: Image.Image) -> Image.Image:
     return photo.resize(
         (round(64 * photo.width / min(photo.size)), round(64 * photo.height / min(photo.size)))
@@ -124,6 +137,7 @@ BAD: dict[str, Degrade] = {
     "twice the light": exposed(2),
     "three times the light": exposed(3),
     "eight times the light": exposed(8),
+    "glare in the middle": glaring,
     "64 pixels wide": tiny,
     "no colour, inverted": negative,
     "a disc on black": through_a_tube,
@@ -208,8 +222,8 @@ def report_shrunk(rows: list[Row], root: Path) -> None:
 def _answer(reader: Predictor, photo: Image.Image) -> tuple[int, tuple[bool, ...]]:
     """The most probable label and the prediction set, whatever the gate would say."""
     config = reader.config
-    logits = reader.backend.forward_with_cam(config.preprocessing.array(photo)[None]).logits
-    probabilities = config.calibration.probabilities(logits)
+    answer = reader.backend.forward_with_cam(config.preprocessing.array(photo)[None])
+    probabilities = config.calibration.probabilities(answer.logits.astype(np.float64))
     members = config.conformal.prediction_sets(probabilities)[0]
     return int(probabilities.argmax()), tuple(bool(member) for member in members)
 

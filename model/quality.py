@@ -43,7 +43,8 @@ class QualityMeasures:
         side: pixels on the shorter side.
         highlights: grey value, of 255, that one pixel in two hundred exceeds. Skin of every tone shines
             somewhere in good light, so that this asks about the light and not about the skin.
-        washed_out: share of pixels with a channel that is (nearly) full, and so holds no detail.
+        washed_out: share of pixels with a channel that is (nearly) full, and so holds no detail; a white background
+            is left out, since a hand on a sheet of paper is not overexposed.
         contrast: standard deviation of the grey values.
         sharpness: mean absolute second difference of grey values in the sharpest one in twenty tiles,
             along the direction that has less of it: a shaken photo is sharp along one only.
@@ -78,7 +79,7 @@ BOUNDS: Final = MappingProxyType(
         # in the order in which they are checked: what explains most comes first
         "too_small": Bound("side", minimum=MIN_SIDE),
         "too_dark": Bound("highlights", minimum=100),
-        "too_bright": Bound("washed_out", maximum=0.15),
+        "too_bright": Bound("washed_out", maximum=0.125),
         "blank": Bound("contrast", minimum=2),
         "blurred": Bound("sharpness", minimum=1.5),
         "screenshot": Bound("evenness", maximum=0.40),
@@ -129,7 +130,7 @@ def measure(photo: Image.Image) -> QualityMeasures:
     return QualityMeasures(
         side=min(photo.size),
         highlights=_percentile(grey, 99.5),
-        washed_out=_share(brightest >= 253),
+        washed_out=_washed_out(brightest, darkest),
         contrast=float(grey.std()),
         sharpness=_sharpness(grey),
         colour=float((spread / np.maximum(brightest, 1)).mean()),
@@ -156,6 +157,23 @@ def _sharpness(grey: NDArray[np.float32]) -> float:
     along = np.abs(padded[2:, 1:-1] - twice + padded[:-2, 1:-1])
     directions = (_tiles(difference, _TILE).mean(axis=1) for difference in (across, along))
     return min(_percentile(tiles, 95) for tiles in directions)
+
+
+def _washed_out(brightest: NDArray[np.uint8], darkest: NDArray[np.uint8]) -> float:
+    """Of the pixels that are no white background the share with a full channel; 1 where nothing else is there."""
+    white = darkest >= 243
+    if any(edge.any() for edge in (white[0], white[-1], white[:, 0], white[:, -1])):
+        brightest = brightest[~_background(white)]
+    return _share(brightest >= 253) if brightest.size else 1.0
+
+
+def _background(white: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """The white pixels with nothing but white between them and an edge, straight up, down or sideways."""
+    reach = np.logical_and.accumulate
+    down, right = reach(white, axis=0), reach(white, axis=1)
+    up, left = reach(white[::-1], axis=0)[::-1], reach(white[:, ::-1], axis=1)[:, ::-1]
+    background: NDArray[np.bool_] = down | up | right | left
+    return background
 
 
 def _percentile(values: NDArray[np.float32], percent: float) -> float:

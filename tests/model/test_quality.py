@@ -49,6 +49,19 @@ def test_skin_of_any_tone_passes(tone: tuple[int, int, int]) -> None:
     assert find_quality_issue(photo) is None
 
 
+def test_a_white_background_is_no_glare_and_a_white_spot_within_the_skin_is() -> None:
+    """A hand on a sheet of paper: a third of it white, up to the edges; the other has as much of it in the middle."""
+    beside, within = good(), good()
+    for photo, left in ((beside, 0), (within, 150)):
+        ImageDraw.Draw(photo).rectangle((left, 0, left + 130, 400), fill="white")
+    within.paste(good().crop((0, 0, 480, 30)), (0, 0))
+    within.paste(good().crop((0, 370, 480, 400)), (0, 370))
+    assert find_quality_issue(beside) is None
+    problem = find_quality_issue(within)
+    assert problem is not None
+    assert problem.code == "too_bright"
+
+
 @pytest.mark.parametrize("size", [(1, 1), (1, 5000), (16, 16), (17, 300), (127, 127), (128, 128)])
 def test_any_size_can_be_measured(size: tuple[int, int]) -> None:
     problem = find_quality_issue(Image.new("RGB", size, (200, 150, 130)))
