@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calcinosis.common.errors import PredictionsError
+from calcinosis.common.files import atomic_path
 from calcinosis.data.manifest import Row
 from calcinosis.model.finding import outcome_of
 
@@ -198,9 +199,7 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
         *_COLUMNS_AFTER,
         *optional,
     ]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".partial")
-    with partial.open("w", newline="", encoding="utf-8") as stream:
+    with atomic_path(path) as partial, partial.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow(header)
         for i in range(len(predictions)):
@@ -220,7 +219,6 @@ def write_predictions(predictions: Predictions, path: Path) -> None:
                     *(getattr(predictions, name)[i] for name in optional),
                 ]
             )
-    partial.replace(path)
 
 
 def read_predictions(path: Path) -> Predictions:

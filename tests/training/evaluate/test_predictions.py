@@ -34,6 +34,17 @@ def test_a_table_survives_its_file_exactly(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["predictions.csv"]
 
 
+def test_a_write_that_fails_leaves_the_old_table_and_no_partial_one(tmp_path):
+    table, path = drawn_table(), tmp_path / "predictions.csv"
+    write_predictions(table, path)
+    before = path.read_bytes()
+    not_utf_8 = replace(table, source=("\udcff",) * len(table))
+    with pytest.raises(UnicodeEncodeError):
+        write_predictions(not_utf_8, path)
+    assert path.read_bytes() == before
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_columns_are_the_contract(tmp_path):
     table = drawn_table()
     empty = ("",) * len(table)
