@@ -3,6 +3,7 @@
 import errno
 import os
 import signal
+import threading
 import time
 from pathlib import Path
 
@@ -192,6 +193,7 @@ def test_tensorboard_gets_its_files_where_it_is_installed(
     pytest.importorskip("tensorboard")
     judge(photos, tiny_recipe(), tmp_path)
     assert list((work_of(tmp_path) / "fold-0" / "tensorboard").glob("events.out.tfevents.*"))
+    assert not [thread for thread in threading.enumerate() if "Writer" in type(thread).__name__]
 
 
 def test_without_tensorboard_one_line_says_so(

@@ -8,6 +8,7 @@ its own source uses, so that nothing is gained by telling the sources apart.
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -241,24 +242,24 @@ def _train(
     run = _Run(network, views(), rows, targets, recipe, device)
     state = State(folder, run.learner, run.averaged, run.optimizer)
     done = state.restore()
-    log = EpochLog(folder, done)
-    for epoch in range(done, recipe.epochs):
-        began = time.monotonic()
-        losses = []
-        for loss in run.epoch(epoch):
-            if not math.isfinite(loss):
-                raise TrainingError(
-                    "diverged",
-                    f"the loss is {loss} in epoch {epoch + 1}; lower learning_rate, or go on "
-                    f"with --resume from the last good epoch",
-                    name=str(folder),
-                )
-            losses.append(loss)
-        if device.is_main:
-            rate = run.optimizer.param_groups[0]["lr"]
-            seconds = round(time.monotonic() - began, 1)
-            log.add(Epoch(epoch + 1, float(np.mean(losses)), rate, seconds))
-            state.save(epoch + 1)
+    with closing(EpochLog(folder, done)) as log:
+        for epoch in range(done, recipe.epochs):
+            began = time.monotonic()
+            losses = []
+            for loss in run.epoch(epoch):
+                if not math.isfinite(loss):
+                    raise TrainingError(
+                        "diverged",
+                        f"the loss is {loss} in epoch {epoch + 1}; lower learning_rate, or go on "
+                        f"with --resume from the last good epoch",
+                        name=str(folder),
+                    )
+                losses.append(loss)
+            if device.is_main:
+                rate = run.optimizer.param_groups[0]["lr"]
+                seconds = round(time.monotonic() - began, 1)
+                log.add(Epoch(epoch + 1, float(np.mean(losses)), rate, seconds))
+                state.save(epoch + 1)
     trained: Any = run.averaged.module
     run.learner.stages.load_state_dict(trained.stages.state_dict())  # which are the network's own
     network.cpu()

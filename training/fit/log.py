@@ -56,6 +56,11 @@ class EpochLog:
                 self._events.add_scalar(name, getattr(epoch, name), epoch.epoch)
             self._events.flush()
 
+    def close(self) -> None:
+        """Close the event files; their writer keeps a thread and a file open."""
+        if self._events is not None:
+            self._events.close()
+
 
 def _open_events(folder: Path, epoch: int) -> Any:
     """TensorBoard's writer from an epoch on, or None where it is not installed."""
