@@ -11,7 +11,6 @@ from typing import Any, Final
 
 import numpy as np
 import torch
-from PIL import Image
 
 from calcinosis.common.files import atomic_write, write_json
 from calcinosis.common.options import RunOptions
@@ -37,7 +36,12 @@ from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
-from calcinosis.training.robustness.ood import dermoscopy_groups, evaluate_ood, read_pictures
+from calcinosis.training.robustness.ood import (
+    Opener,
+    dermoscopy_groups,
+    evaluate_ood,
+    read_pictures,
+)
 from calcinosis.training.run_dir import lock_run_dir, manifest_digest
 
 log = logging.getLogger(__name__)
@@ -131,14 +135,14 @@ def _config(
 
 
 def _fit_dermoscopy(
-    data: PreparedData, fitted: Fitted, pictures: Mapping[str, Image.Image], groups: Sequence[str]
+    data: PreparedData, fitted: Fitted, pictures: Mapping[str, Opener], groups: Sequence[str]
 ) -> DermoscopyFit:
     """What tells dermoscopy, by name with the group of each, from the photographs."""
     network = fitted.build_network()
     with torch.no_grad():
         embeddings = [
-            network.forward_with_cam(data.preprocessing(picture)[None]).embedding[0].numpy()
-            for picture in track(pictures.values(), "Reading dermoscopy", total=len(pictures))
+            network.forward_with_cam(data.preprocessing(opener())[None]).embedding[0].numpy()
+            for opener in track(pictures.values(), "Reading dermoscopy", total=len(pictures))
         ]
     photos = fitted.features[:, : network.channels]
     return fit_dermoscopy(photos, data.folds, np.stack(embeddings), groups)

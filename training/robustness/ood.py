@@ -3,8 +3,9 @@
 import copy
 import csv
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,7 +16,8 @@ from sklearn.datasets import load_sample_images
 from calcinosis.common.errors import ManifestError, PhotoError, TrainingError, unreadable_photos
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, open_source, read_manifest
-from calcinosis.model.finding import Finding
+from calcinosis.model.finding import Outcome
+from calcinosis.model.labels import OTHER
 from calcinosis.model.ood import DermoscopyDetector
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
@@ -29,7 +31,9 @@ from calcinosis.training.recipe import Recipe
 
 log = logging.getLogger(__name__)
 
-Pictures = dict[str, dict[str, Image.Image]]
+Opener = Callable[[], Image.Image]
+Pictures = dict[str, dict[str, Opener]]
+"""What opens each picture, by kind and name: all of them at once might not fit into memory."""
 
 ACCEPTED: Final = 0.95
 """Share of the conditions' held-out photos that the score's threshold accepts."""
@@ -39,6 +43,8 @@ _SAMPLES: Final = (
     "retina", "rocket",
 )  # fmt: skip
 """Colour pictures that come with scikit-image, where it is installed (the extra `bench`)."""
+_UNFAMILIAR: Final = ("out_of_distribution", "dermoscopy")
+"""Why a reader refuses a picture by the network's embedding."""
 _DRAWN: Final = 20
 _SIZE: Final = (480, 360)
 
@@ -92,7 +98,7 @@ def evaluate_ood(
 
 
 def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
-    """The pictures of one's own to ask about, by kind and name: what `options` calls off-topic, and outside.
+    """The pictures of one's own to ask about: what `options` calls off-topic, and outside. Each was opened once.
 
     Raises:
         TrainingError: `bad_list`; `unreadable_photos`, naming those of `outside` that are absent or cannot be read.
@@ -107,8 +113,7 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
         for row in rows:
             kind = pictures.setdefault(_kind(row), {})
             try:
-                source = open_source(options.outside.parent, row.file)
-                kind[row.file] = open_photo(source, name=row.file)
+                kind[row.file] = _checked(options.outside.parent, row.file)
             except (ManifestError, PhotoError) as error:
                 faults.append(f"{row.file}: {error.message}")
         if faults:
@@ -134,8 +139,18 @@ def _kind(row: Row) -> str:
     return DERMOSCOPY if row.source_label.casefold() == DERMOSCOPY else row.source.replace("_", " ")
 
 
-def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
-    """The pictures below a root folder that a CSV of `file` and `reason` calls no clinical photograph.
+def _checked(root: Path, file: str) -> Opener:
+    """What opens a picture, which it has done once, so that a faulty one is met before a training."""
+    _open(root, file)
+    return partial(_open, root, file)
+
+
+def _open(root: Path, file: str) -> Image.Image:
+    return open_photo(open_source(root, file), name=file)
+
+
+def read_off_topic(path: Path, root: Path) -> dict[str, Opener]:
+    """What opens the pictures below a root folder that a CSV of `file` and `reason` calls no clinical photograph.
 
     Raises:
         TrainingError: `bad_list`.
@@ -152,7 +167,7 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Image.Image]:
         raise TrainingError(
             "bad_list", "is no CSV with the columns file and reason", name=str(path)
         ) from None
-    return {file: open_photo(open_source(root, file), name=file) for file in files}
+    return {file: _checked(root, file) for file in files}
 
 
 def _without_conditions(data: PreparedData) -> tuple[PreparedData, np.ndarray]:
@@ -204,24 +219,26 @@ def _with(reader: Predictor, detector: DermoscopyDetector) -> Predictor:
     return other
 
 
-def _of_pictures(
-    asked: Sequence[tuple[Predictor, Image.Image]], threshold: float
-) -> dict[str, Any]:
-    findings: list[Finding] = [reader.read(picture) for reader, picture in asked]
-    refused = np.array([finding.outcome in ("retake", "out_of_scope") for finding in findings])
-    caught = np.array([_is_caught(reader, picture, threshold) for reader, picture in asked])
-    shares = _shares(refused, caught, np.array([f.outcome == "suggestive" for f in findings]))
-    return shares | {"retake": sum(finding.outcome == "retake" for finding in findings)}
+def _of_pictures(asked: Sequence[tuple[Predictor, Opener]], threshold: float) -> dict[str, Any]:
+    told = [_outcome(reader, opener(), threshold) for reader, opener in asked]
+    outcomes = np.array([outcome for outcome, _ in told])
+    refused, caught = np.isin(outcomes, ["retake", "out_of_scope"]), np.array([c for _, c in told])
+    shares = _shares(refused, caught, outcomes == "suggestive")
+    return shares | {"retake": int((outcomes == "retake").sum())}
 
 
-def _is_caught(reader: Predictor, picture: Image.Image, threshold: float) -> bool:
-    """Whether the score alone, without the gate of photo quality, tells a picture from the conditions'."""
-    config = reader.config
+def _outcome(reader: Predictor, picture: Image.Image, threshold: float) -> tuple[Outcome, bool]:
+    """What a reader makes of a picture, and whether the score, without the gate of photo quality, tells it."""
+    finding = reader.read(picture)
+    if finding.problem in _UNFAMILIAR:
+        return finding.outcome, True
+    if finding.outcome != "retake":
+        return finding.outcome, finding.probabilities[OTHER] > threshold
+    config = reader.config  # the network was not asked
     answer = reader.backend.forward_with_cam(config.preprocessing.array(picture)[None])
-    if reader.find_ood_issue(answer.embedding):
-        return True
     logits = answer.logits.astype(np.float64)
-    return bool(config.calibration.probabilities(logits, config.prior)[0, -1] > threshold)
+    score = config.calibration.probabilities(logits, config.prior)[0, -1]
+    return finding.outcome, bool(reader.find_ood_issue(answer.embedding) or score > threshold)
 
 
 def _shares(refused: np.ndarray, caught: np.ndarray, suggestive: np.ndarray) -> dict[str, Any]:
@@ -236,20 +253,20 @@ def _pictures() -> Pictures:
     """Pictures that need no photographs of one's own, by kind and name."""
     return {
         "natural photographs": dict(_natural()),
-        "drawn pages of text": {f"{n}": _page(n) for n in range(_DRAWN)},
-        "noise": {f"{n}": _noise(n) for n in range(_DRAWN)},
+        "drawn pages of text": {f"{n}": partial(_page, n) for n in range(_DRAWN)},
+        "noise": {f"{n}": partial(_noise, n) for n in range(_DRAWN)},
     }
 
 
-def _natural() -> Iterator[tuple[str, Image.Image]]:
+def _natural() -> Iterator[tuple[str, Opener]]:
     for name, pixels in zip(("china", "flower"), load_sample_images().images, strict=True):
-        yield name, Image.fromarray(pixels)
+        yield name, partial(Image.fromarray, pixels)
     try:
         from skimage import data
     except ImportError:
         return
     for name in _SAMPLES:
-        yield name, Image.fromarray(getattr(data, name)()).convert("RGB")
+        yield name, Image.fromarray(getattr(data, name)()).convert("RGB").copy
 
 
 def _noise(seed: int) -> Image.Image:

@@ -14,15 +14,18 @@ from calcinosis.data.splits import assign_folds
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.config import load_config
 from calcinosis.model.labels import LABELS
+from calcinosis.model.predictor import Predictor
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.prepare import prepare_data
 from calcinosis.training.robustness.ood import (
+    _outcome,
     _pictures,
     _without_conditions,
     read_off_topic,
     read_pictures,
 )
 from calcinosis.training.train import train
+from tests.drawings import draw
 from tests.training.drawn_sets import tiny_recipe
 
 
@@ -84,6 +87,25 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
     assert load_config(out).ood is not None
 
 
+def test_the_score_of_a_picture_is_what_the_network_gives_without_the_gates(
+    trained: tuple[Path, Path, dict[str, dict]],
+) -> None:
+    reader = Predictor(trained[1])
+    config, met = reader.config, set()
+    for kind in _pictures().values():
+        for opener in list(kind.values())[:3]:
+            finding = reader.read(opener())
+            met.add(finding.problem)
+            inputs = config.preprocessing.array(opener())[None]
+            answer = reader.backend.forward_with_cam(inputs)
+            score = config.calibration.probabilities(answer.logits, config.prior)[0, -1]
+            unfamiliar = reader.find_ood_issue(answer.embedding) is not None
+            for threshold in (0.0, score - 1e-6, score + 1e-6, 1.0):
+                expected = (finding.outcome, unfamiliar or score > threshold)
+                assert _outcome(reader, opener(), threshold) == expected
+    assert len(met) > 1, "pictures that the gates refuse, and others"
+
+
 def test_dermoscopy_teaches_what_is_refused_as_such(
     trained: tuple[Path, Path, dict[str, dict]],
 ) -> None:
@@ -125,6 +147,16 @@ def test_all_photographs_from_outside_that_cannot_be_read_are_named(tmp_path: Pa
     assert caught.value.code == "unreadable_photos"
     assert rows[0].file in caught.value.message
     assert rows[3].file in caught.value.message
+
+
+def test_pictures_are_opened_again_when_they_are_asked_about(tmp_path: Path) -> None:
+    rows = draw_set(tmp_path, of_each=1)
+    write_manifest(rows, tmp_path / "outside.csv")
+    options = RunOptions(out=tmp_path / "run", outside=tmp_path / "outside.csv")
+    (kind,) = read_pictures(options, tmp_path, tiny_recipe()).values()
+    assert list(kind) == [row.file for row in rows]
+    draw("milium", size=(50, 40)).save(tmp_path / rows[0].file)
+    assert kind[rows[0].file]().size == (50, 40)
 
 
 def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:
