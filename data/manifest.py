@@ -205,6 +205,21 @@ def path_of(root: Path, file: str) -> Path:
     return _locate(root, file) if shard is None else shard[0]
 
 
+def stamp_of(root: Path, file: str) -> str:
+    """What tells a photo from another of the same name without reading it: its size and its last change.
+
+    Of a photo in a shard, they are the shard's.
+
+    Raises:
+        ManifestError: as `resolve`.
+    """
+    try:
+        facts = (root / file).stat()
+    except OSError:  # in a shard, with its accents spelt otherwise, or absent
+        facts = path_of(root, file).stat()
+    return f"{file} {facts.st_size} {facts.st_mtime_ns}"
+
+
 def _shard_of(root: Path, file: str) -> tuple[Path, str] | None:
     """The shard that a photo lies in, and its name there; None for a photo in a file of its own."""
     parts = split_name(file)

@@ -76,7 +76,7 @@ def cross_validate(
     """
     device = device or Device(options.device, options.precision)
     check_rows(rows, root, recipe, options)
-    with lock_run_dir(options, recipe, rows, device):
+    with lock_run_dir(options, recipe, rows, root, device):
         return run_cross_validation(rows, root, recipe, options, device)
 
 

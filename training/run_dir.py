@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from tempfile import TemporaryFile
 
 from filelock import FileLock, Timeout
@@ -11,14 +12,14 @@ from filelock import FileLock, Timeout
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row
+from calcinosis.data.manifest import Row, stamp_of
 from calcinosis.training.fit.device import Device
 from calcinosis.training.recipe import Recipe
 
 
 @contextmanager
 def lock_run_dir(
-    options: RunOptions, recipe: Recipe, rows: Sequence[Row], device: Device
+    options: RunOptions, recipe: Recipe, rows: Sequence[Row], root: Path, device: Device
 ) -> Iterator[None]:
     """Make a folder this run's own while it runs; its state is kept in `options.work`.
 
@@ -46,7 +47,7 @@ def lock_run_dir(
             _acquire(lock, options)
         try:
             if device.is_main:
-                _claim(options, recipe, rows)
+                _claim(options, recipe, rows, root)
             device.wait()
             yield
         finally:
@@ -64,14 +65,19 @@ def _acquire(lock: FileLock, options: RunOptions) -> None:
         ) from None
 
 
-def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row]) -> None:
-    run = {"recipe": recipe.model_dump(mode="json"), "photos": manifest_digest(rows)}
+def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row], root: Path) -> None:
+    run = {
+        "recipe": recipe.model_dump(mode="json"),
+        "photos": manifest_digest(rows),
+        "files": _digest(sorted(stamp_of(root, row.file) for row in rows)),
+    }
     note = options.work / "run.json"
     if note.exists():
         if json.loads(note.read_text(encoding="utf-8")) != run:
             raise TrainingError(
                 "other_run",
-                "holds a run of another recipe or of other photos; choose another --out, or remove it",
+                "holds a run of another recipe, of other photos, or of these before they were changed; "
+                "choose another --out, or remove it",
                 name=str(options.work),
             )
         if not options.resume:
@@ -85,5 +91,13 @@ def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row]) -> None:
 
 def manifest_digest(rows: Sequence[Row]) -> str:
     """A digest of what a training depends on in a manifest, whatever the order of its rows."""
-    facts = sorted([r.file, r.label, r.group, r.kind, r.source_label, r.fold] for r in rows)
+    return _digest(
+        sorted(
+            [r.file, r.label, r.source, r.group, r.kind, r.source_label, r.body_site, r.fold]
+            for r in rows
+        )
+    )
+
+
+def _digest(facts: object) -> str:
     return hashlib.sha256(json.dumps(facts).encode()).hexdigest()

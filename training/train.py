@@ -72,7 +72,7 @@ def train(
     pictures = read_pictures(options, root, recipe)
     folds = {row.fold for row in assign_missing_folds(rows)}
     groups = dermoscopy_groups(options, recipe, len(folds))
-    with lock_run_dir(options, recipe, rows, device):
+    with lock_run_dir(options, recipe, rows, root, device):
         validated = run_cross_validation(rows, root, recipe, options, device)
         data, metrics = validated.data, validated.metrics
 

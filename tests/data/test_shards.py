@@ -1,6 +1,7 @@
 """Photos inside tar shards and Parquet files: read as from a folder, and no more trusted."""
 
 import io
+import os
 import tarfile
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
-from calcinosis.data.manifest import Row, check_files, open_source, path_of
+from calcinosis.data.manifest import Row, check_files, open_source, path_of, stamp_of
 from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}
@@ -63,6 +64,9 @@ def test_a_tar_gives_every_photo_under_its_name(tmp_path: Path) -> None:
     assert open_source(tmp_path, "train-0.tar/a.jpg") == b"first"
     assert open_source(tmp_path, "train-0.tar/sub/é.jpg") == b"second"
     assert path_of(tmp_path, "train-0.tar/a.jpg") == (tmp_path / "train-0.tar").resolve()
+    before = stamp_of(tmp_path, "train-0.tar/a.jpg")
+    os.utime(tmp_path / "train-0.tar", (0, 0))
+    assert stamp_of(tmp_path, "train-0.tar/a.jpg") != before
 
 
 @pytest.mark.parametrize("layout", ["content", "bytes", "image"])

@@ -217,7 +217,7 @@ def test_a_second_run_beside_a_running_one_is_refused(
 ) -> None:
     root, rows = photos
     options = RunOptions(out=tmp_path, cache=root / "cache", watermark=False)
-    with lock_run_dir(options, tiny_recipe(), rows, Device()):
+    with lock_run_dir(options, tiny_recipe(), rows, root, Device()):
         for resume in (False, True):
             with pytest.raises(TrainingError, match="another process") as caught:
                 judge(photos, tiny_recipe(), tmp_path, resume=resume)

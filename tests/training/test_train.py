@@ -1,7 +1,9 @@
 """Training from drawn photos to a checkpoint: it learns, it resumes, it says what went wrong."""
 
 import json
+import os
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -160,6 +162,32 @@ def test_runs_are_never_mixed(trained: tuple[Path, list[Row], Path]) -> None:
     assert caught.value.code == "not_resumed"
     with pytest.raises(TrainingError) as caught:
         run(rows, root, tiny_recipe(epochs=3), out, resume=True)
+    assert caught.value.code == "other_run"
+
+
+@pytest.mark.parametrize("changed", [{"source": "another"}, {"body_site": "ear"}])
+def test_a_run_of_other_sources_or_sites_is_another(
+    trained: tuple[Path, list[Row], Path], changed: dict[str, Any]
+) -> None:
+    root, rows, out = trained
+    others = [replace(rows[0], **changed), *rows[1:]]
+    with pytest.raises(TrainingError) as caught:
+        run(others, root, tiny_recipe(), out, resume=True)
+    assert caught.value.code == "other_run"
+
+
+def test_a_run_of_photos_that_were_changed_is_another(
+    trained: tuple[Path, list[Row], Path],
+) -> None:
+    root, rows, out = trained
+    photo = root / rows[0].file
+    was = photo.stat()
+    os.utime(photo, ns=(was.st_atime_ns, was.st_mtime_ns + 1_000_000_000))
+    try:
+        with pytest.raises(TrainingError, match="before they were changed") as caught:
+            run(rows, root, tiny_recipe(), out, resume=True)
+    finally:
+        os.utime(photo, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert caught.value.code == "other_run"
 
 

@@ -63,6 +63,11 @@ class Device:
         """Whether this process is the one that writes and reports."""
         return self.rank == 0
 
+    @property
+    def precision(self) -> str:
+        """What convolutions and products are computed in: `bf16` or `float32`."""
+        return "bf16" if self._bf16 else "float32"
+
     def autocast(self) -> AbstractContextManager[Any]:
         """Where the precision holds."""
         return torch.autocast(self.torch_device.type, torch.bfloat16, enabled=self._bf16)

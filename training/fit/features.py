@@ -8,14 +8,17 @@ where it was.
 
 import hashlib
 import json
+import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
 import torch
+from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 from PIL import Image
 from torch.utils.data import Subset
@@ -24,7 +27,7 @@ from calcinosis.common.cache import cached_arrays
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row
+from calcinosis.data.manifest import Row, stamp_of
 from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
@@ -32,9 +35,11 @@ from calcinosis.training.fit.augment import Augmentation, augmented_view, view_g
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.marks import Box, largest_square_without
 
+log = logging.getLogger(__name__)
+
 _BATCH: Final = 16  # larger ones make the allocator hand pages back and fetch them anew each time
 _FEATURE_BATCH: Final = 64
-_VERSION: Final = 3
+_VERSION: Final = 4
 
 Compute = Callable[[torch.Tensor], torch.Tensor]
 Features = NDArray[np.float32]
@@ -121,7 +126,7 @@ def centre_crop_maps(
     """What the network's frozen stages make of the centre crop of each of these rows."""
     files = [row.file for row in rows]
     photos = PhotoDataset(files, root, CentreCrop(preprocessing))
-    key = {"preprocessing": preprocessing.model_dump(mode="json"), "files": files}
+    key = {"preprocessing": preprocessing.model_dump(mode="json")}
     what = "Reading the photographs"
     return cached_feature_maps(photos, np.arange(len(rows)), key, network, cache, device, what)
 
@@ -140,10 +145,7 @@ def maps_without_marks(
     files = [row.file for row, boxes in zip(rows, marks, strict=True) if boxes]
     boxes = tuple(boxes for boxes in marks if boxes)
     photos = PhotoDataset(files, root, SquareWithoutMark(preprocessing, boxes))
-    key = {
-        "preprocessing": preprocessing.model_dump(mode="json"),
-        "without": list(zip(files, boxes, strict=True)),
-    }
+    key = {"preprocessing": preprocessing.model_dump(mode="json"), "without": boxes}
     what = "Reading squares without marks"
     return cached_feature_maps(photos, numbers, key, network, cache, device, what)
 
@@ -183,12 +185,12 @@ def cached_feature_maps(
 ) -> FeatureMaps:
     """What the frozen stages make of n views, from a folder that is filled where it is not.
 
-    Filling goes on from what is there. With several processes, one fills and the others wait for it.
+    Filling goes on from what is there. One process fills, of this run or of another, and others wait for it.
 
     Args:
         views: n inputs of the network.
         rows: (n,) the row that each is a view of.
-        key: all that they depend on, as it goes into JSON.
+        key: all that they depend on beside the photos' files, as it goes into JSON.
         network: its frozen stages are asked.
         cache: the folder that holds all caches.
         device: to compute on.
@@ -197,8 +199,15 @@ def cached_feature_maps(
     Raises:
         ManifestError, DataError: if a photo is absent or cannot be read; what was computed stays.
     """
-    frozen = {"weights": weights_digest(network.frozen), "flip_tta": network.flip_tta}
-    digest = _hashed({"version": _VERSION, **frozen, **key})
+    stamps = {file: stamp_of(views.root, file) for file in dict.fromkeys(views.files)}
+    frozen = {
+        "version": _VERSION,
+        "photos": [stamps[file] for file in views.files],
+        "weights": weights_digest(network.frozen),
+        "flip_tta": network.flip_tta,
+        "precision": device.precision,
+    }
+    digest = _hashed(frozen | key)
     folder = cache / digest
     with device.main_process_first():
         _fill(views, network, folder, device, what)
@@ -206,12 +215,42 @@ def cached_feature_maps(
 
 
 def _fill(views: PhotoDataset, network: Network, folder: Path, device: Device, what: str) -> None:
+    if _read_progress(folder) == len(views):
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    with _lock(folder):
+        _fill_rest(views, network, folder, device, what)
+
+
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    lock = FileLock(folder / "lock")
+    try:
+        lock.acquire(timeout=0)
+    except Timeout:
+        log.info("waiting for another run, which reads the same photographs")
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _read_progress(folder: Path) -> int:
+    """How many views are there."""
+    progress = folder / "done.json"
+    known = progress.exists() and (folder / "feature_maps.npy").exists()
+    return int(json.loads(progress.read_text())) if known else 0
+
+
+def _fill_rest(
+    views: PhotoDataset, network: Network, folder: Path, device: Device, what: str
+) -> None:
     path, progress = folder / "feature_maps.npy", folder / "done.json"
-    done = json.loads(progress.read_text()) if progress.exists() and path.exists() else 0
-    if done == len(views):
+    done = _read_progress(folder)
+    if done == len(views):  # another run did it while this one waited
         return
     compute = _frozen_function(network, device)
-    folder.mkdir(parents=True, exist_ok=True)
     if done == 0:
         shape = (len(views), *compute(views[0][None]).shape[1:])
         _make_room(path, shape)

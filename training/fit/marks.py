@@ -21,7 +21,7 @@ from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.curation import printed_marks
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row
+from calcinosis.data.manifest import Row, stamp_of
 from calcinosis.model.photo import open_photo
 
 Box = tuple[float, float, float, float]
@@ -85,7 +85,7 @@ def find_all_marks(rows: Sequence[Row], root: Path, cache: Path) -> Marks:
     Raises:
         ManifestError, DataError: if a photo is absent or cannot be read.
     """
-    key = {"photos": [[row.file, row.source] for row in rows]}
+    key = {"photos": [[stamp_of(root, row.file), row.source] for row in rows]}
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
     def compute() -> dict[str, NDArray[np.generic]]:

@@ -19,7 +19,7 @@ from calcinosis.common.errors import CalcinosisError, unreadable_photos
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row, path_of
+from calcinosis.data.manifest import Row, stamp_of
 from calcinosis.model.photo import open_photo
 
 PREFIX: Final = "ita_estimate:"
@@ -63,7 +63,7 @@ def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
         TrainingError: `unreadable_photos`, naming all of them.
     """
     known: dict[str, str] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    keys = {row.file: _key(row, root) for row in rows}
+    keys = {row.file: stamp_of(root, row.file) for row in rows}
     unread = [file for file, key in keys.items() if key not in known]
     faults: list[str] = []
     if unread:
@@ -83,12 +83,6 @@ def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
     if faults:
         raise unreadable_photos(faults, len(rows))
     return [row if row.skin_tone else replace(row, skin_tone=known[keys[row.file]]) for row in rows]
-
-
-def _key(row: Row, root: Path) -> str:
-    """What tells a photo from another of the same name, without reading it."""
-    facts = path_of(root, row.file).stat()
-    return f"{row.file} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def _tone_or_fault(source: Path | bytes, _: int) -> str:

@@ -189,7 +189,7 @@ def changed_maps(data: PreparedData, watermark: Watermark, change: str) -> Featu
         "change": change,
         "preprocessing": data.preprocessing.model_dump(mode="json"),
         "watermark": [looks, watermark.box, watermark.size],
-        "photos": list(zip(files, boxes, strict=True)),
+        "boxes": boxes,
     }
     photos = PhotoDataset(files, data.root, ChangedPhoto(watermark, boxes, data.preprocessing))
     what = f"Reading the photographs, watermark {change}"

@@ -43,6 +43,10 @@ def test_marks_are_found_once_and_kept(tmp_path: Path, monkeypatch: pytest.Monke
     monkeypatch.setattr(module, "_read_small", None)
     again = find_all_marks(rows, tmp_path, tmp_path / "cache")
     assert (again.marks, again.sightings) == (found.marks, found.sightings)
+    monkeypatch.undo()
+    for i in range(20):
+        skin(i, (320, 240)).save(tmp_path / f"{i}.png")
+    assert not find_all_marks(rows, tmp_path, tmp_path / "cache").sightings
 
 
 def test_a_mark_that_most_bear_is_taken_to_be_on_all_photos_of_its_source() -> None:
