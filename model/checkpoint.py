@@ -17,7 +17,6 @@ from calcinosis.model.config import (
     CONFIG,
     GRAPH,
     SHIPPED,
-    TENSORS_OF_FORMAT_1,
     WEIGHTS,
     CheckpointConfig,
     load_config,
@@ -59,7 +58,7 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
     config = load_config(folder)
     path = folder / WEIGHTS
     try:
-        state = {current_name(name): tensor for name, tensor in load_file(path).items()}
+        state = load_file(path)
     except FileNotFoundError:
         raise CheckpointError(
             "missing_checkpoint", "there is no such file; restore or retrain it", name=str(path)
@@ -71,7 +70,6 @@ def load_checkpoint(folder: Path = SHIPPED) -> tuple[Network, CheckpointConfig]:
             build_backbone(config.backbone, pretrained=False),
             len(config.labels),
             frozen_stages=config.frozen_stages,
-            two_branch=config.two_branch,
             multi_scale=config.multi_scale,
             flip_tta=config.flip_tta,
         )
@@ -105,18 +103,7 @@ def stored_names(network: Network) -> dict[str, str]:
 def _parts(network: Network) -> dict[str, nn.Module]:
     """What the weights of a network are filed under."""
     backbone = nn.Sequential(*network.frozen, *network.trainable)
-    parts: dict[str, nn.Module] = {"backbone.": backbone, "head.": network.head}
-    if network.pretrained_branch is not None:
-        parts["pretrained_branch."] = network.pretrained_branch
-    return parts
-
-
-def current_name(stored: str) -> str:
-    """The name of a tensor in a file of any format, as this version writes it."""
-    for old, new in TENSORS_OF_FORMAT_1.items():
-        if stored.startswith(old):
-            return new + stored.removeprefix(old)
-    return stored
+    return {"backbone.": backbone, "head.": network.head}
 
 
 def _below(state: dict[str, torch.Tensor], prefix: str) -> dict[str, torch.Tensor]:

@@ -3,9 +3,9 @@
 import json
 import re
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_write
@@ -19,7 +19,6 @@ from calcinosis.model.preprocessing import Preprocessing
 SHIPPED: Final = Path(__file__).parent / "weights"
 """The checkpoint that comes with the project."""
 
-FORMAT: Final = 2
 CONFIG: Final = "config.json"
 WEIGHTS: Final = "model.safetensors"
 GRAPH: Final = "graph.onnx"
@@ -34,7 +33,7 @@ class CheckpointConfig(BaseModel):
         labels: in the order of the network's outputs; `other` is last.
         backbone: as `calcinosis.model.backbones` names it.
         frozen_stages: how many of the backbone's stages come before the trainable ones.
-        two_branch, multi_scale, flip_tta: what the head reads; see `calcinosis.model.network.Network`.
+        multi_scale, flip_tta: what the head reads; see `calcinosis.model.network.Network`.
         preprocessing: the transform that the network was trained with.
         calibration, conformal: fitted on photos that the network had not seen.
         frequencies: how often it was right in cross-validation; null where nobody counted.
@@ -47,12 +46,12 @@ class CheckpointConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    format: int = FORMAT
+    format: Literal[2] = 2
     name: str = Field(min_length=1)
     labels: tuple[str, ...]
     backbone: str
     frozen_stages: int = Field(default=0, ge=0)
-    two_branch: bool = False
+    two_branch: Literal[False] = Field(default=False, exclude=True)  # as older files say
     multi_scale: bool = False
     flip_tta: bool = False
     preprocessing: Preprocessing
@@ -65,21 +64,6 @@ class CheckpointConfig(BaseModel):
     licence: str
     training: dict[str, Any] = Field(default_factory=dict)
 
-    @model_validator(mode="before")
-    @classmethod
-    def _from_format_1(cls, settings: Any) -> Any:
-        try:
-            return upgrade(settings) if isinstance(settings, dict) else settings
-        except TypeError:
-            raise ValueError("kept_from and read_from are whole numbers") from None
-
-    @field_validator("format")
-    @classmethod
-    def _format_is_known(cls, value: int) -> int:
-        if value != FORMAT:
-            raise ValueError(f"{value} is neither 1 nor {FORMAT}, those that this version reads")
-        return value
-
     @model_validator(mode="after")
     def _lengths_agree(self) -> "CheckpointConfig":
         check_labels(self.labels)
@@ -90,39 +74,6 @@ class CheckpointConfig(BaseModel):
                 raise ValueError("calibration and conformal hold one number per label")
         check_prior(self.prior, len(self.labels))
         return self
-
-
-TENSORS_OF_FORMAT_1: Final = {"kept.": "pretrained_branch."}
-"""How the names of tensors began in format 1, and how they begin now."""
-
-
-def upgrade(settings: dict[str, Any]) -> dict[str, Any]:
-    """The settings of a `config.json` of format 1 in those of format 2; others as they are.
-
-    `kept_from` and `read_from` numbered the first stage of the pretrained branch and the first stage that the
-    head reads; both follow from where the network is cut, `frozen_stages`. `mirrors`, `familiarity` and its
-    `least` got the field's names. `crop`, the share of the photo's square that is seen, was always 1.
-    """
-    if settings.get("format", FORMAT) != 1:
-        return settings
-    new = {**settings, "format": FORMAT}
-    kept_from, read_from = new.pop("kept_from", None), new.pop("read_from", None)
-    cuts = {
-        *([] if kept_from is None else [kept_from]),
-        *([] if read_from is None else [read_from + 1]),
-    }
-    if len(cuts) > 1:
-        raise ValueError("read_from is the stage before kept_from, where both are given")
-    new["frozen_stages"] = max(cuts, default=0)
-    new |= {"two_branch": kept_from is not None, "multi_scale": read_from is not None}
-    for old, name in (("mirrors", "flip_tta"), ("familiarity", "ood")):
-        if old in new:
-            new[name] = new.pop(old)
-    if isinstance(new.get("ood"), dict) and "least" in new["ood"]:
-        new["ood"] = {"threshold" if k == "least" else k: v for k, v in new["ood"].items()}
-    if isinstance(new.get("preprocessing"), dict) and new["preprocessing"].get("crop") == 1:
-        new["preprocessing"] = {k: v for k, v in new["preprocessing"].items() if k != "crop"}
-    return new
 
 
 def parse_config(text: str | bytes, place: Path) -> CheckpointConfig:

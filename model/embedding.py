@@ -1,4 +1,4 @@
-"""Embeddings: what a pretrained backbone makes of photos, for telling how alike they are."""
+"""Embeddings: what a backbone makes of photos, for telling how alike they are."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,9 +11,7 @@ from calcinosis.model.engine import open_backend
 
 
 class Embedder:
-    """A checkpoint's backbone: the pretrained branch where the checkpoint has one.
-
-    It knows pictures of every kind, while a fine-tuned one tells apart what it was tuned for.
+    """A checkpoint's backbone, without its head.
 
     Args:
         checkpoint: folder of the checkpoint, or an exported file; the shipped one unless given.

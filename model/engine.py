@@ -43,7 +43,6 @@ VIEW_ENTRY: Final = "one_view"
 
 INPUT: Final = "inputs"
 OUTPUTS: Final = ("logits", "cam", "embedding")
-"""What new files call the outputs. They are read by their place: older files call the second `evidence`."""
 
 _OF_A_FINDING: Final = {
     "name", "calibration", "conformal", "frequencies", "ood", "dermoscopy", "prior", "licence",

@@ -20,7 +20,7 @@ from torch import nn
 
 from calcinosis.common.errors import CheckpointError
 from calcinosis.common.files import atomic_path
-from calcinosis.model.checkpoint import current_name, load_checkpoint, stored_names
+from calcinosis.model.checkpoint import load_checkpoint, stored_names
 from calcinosis.model.config import GRAPH, WEIGHTS, CheckpointConfig
 from calcinosis.model.engine import (
     CONFIG_ENTRY,
@@ -153,11 +153,11 @@ def _places(weights: Path) -> dict[str, Any]:
     """Type and place in the file of each tensor (https://github.com/huggingface/safetensors#format)."""
     with weights.open("rb") as file:
         (length,) = struct.unpack("<Q", file.read(8))
-        header = json.loads(file.read(length))
+        header: dict[str, Any] = json.loads(file.read(length))
     header.pop("__metadata__", None)
     for place in header.values():
         place["data_offsets"] = [8 + length + offset for offset in place["data_offsets"]]
-    return {current_name(name): place for name, place in header.items()}
+    return header
 
 
 def _write(model: Any, out: Path, network: Network, config: CheckpointConfig) -> None:

@@ -1,6 +1,5 @@
 """The network: a convolutional backbone, pooling, and one linear layer."""
 
-import copy
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -23,8 +22,8 @@ class Output(NamedTuple):
         cam: (n, labels, h, w), the class activation map of each label (Zhou et al. 2016, arXiv:1512.04150):
             what each place of the photo adds to the logit. Its mean over the places, plus the layer's bias,
             is the logit.
-        embedding: (n, channels), the scaled mean of the last feature map of the pretrained network: like
-            photos lie near each other, whatever the head was trained for.
+        embedding: (n, channels), the scaled mean of the last feature map: like photos lie near each other,
+            whatever the head was trained for.
     """
 
     logits: torch.Tensor
@@ -63,12 +62,7 @@ class PooledMap(NamedTuple):
 class Network(nn.Module):
     """A backbone cut into stages that stay `frozen` and `trainable` ones, with a linear `head`.
 
-    With `two_branch`, the trainable stages as they were before training stay beside them as
-    `pretrained_branch`, and the head reads both. What a few dozen photographs taught and what millions of
-    others had taught before are then weighed against each other, rather than the one overwriting the other.
-
-    With `multi_scale`, the head reads the stages of the pretrained network one by one, from the last frozen
-    one to the last: early ones still see a lesion of a few pixels and how it shines, which the last has
+    With `multi_scale`, the head reads the stages one by one, from the last frozen one to the last: early ones still see a lesion of a few pixels and how it shines, which the last has
     given up for what ImageNet asks. Each is pooled twice, by its mean and by GeM.
 
     With `flip_tta`, the head reads the mean over a photo and its mirror image (test-time augmentation by
@@ -92,7 +86,6 @@ class Network(nn.Module):
         label_count: int,
         *,
         frozen_stages: int = 0,
-        two_branch: bool = False,
         multi_scale: bool = False,
         flip_tta: bool = False,
     ) -> None:
@@ -102,13 +95,12 @@ class Network(nn.Module):
             raise _too_few_stages(backbone, frozen_stages)
         self.frozen = nn.Sequential(*stages[:frozen_stages])
         self.trainable = nn.Sequential(*stages[frozen_stages:])
-        self.pretrained_branch = copy.deepcopy(self.trainable) if two_branch else None
         self.multi_scale = multi_scale
         self.flip_tta = flip_tta
-        self.channels = self.pretrained_width = backbone.channels
+        self.channels = width = backbone.channels
         if multi_scale:
-            self.pretrained_width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
-        self.head = nn.Linear(self.pretrained_width + two_branch * backbone.channels, label_count)
+            width = 2 * sum(_stage_channels(stages)[frozen_stages - 1 :])
+        self.head = nn.Linear(width, label_count)
         self.frozen.requires_grad_(False)
 
     def train(self, mode: bool = True) -> "Network":
@@ -130,17 +122,17 @@ class Network(nn.Module):
         frozen: torch.Tensor = self.frozen(inputs)
         return torch.cat([frozen, self.frozen(inputs.flip(3))], dim=1) if self.flip_tta else frozen
 
-    def pretrained_features(self, frozen: torch.Tensor) -> torch.Tensor:
-        """What the head reads of the pretrained network, (n, pretrained_width), from `forward_frozen`.
+    def head_features(self, frozen: torch.Tensor) -> torch.Tensor:
+        """What the head reads, (n, width), from `forward_frozen`.
 
         The first `channels` of them are the scaled mean of the last feature map.
         """
-        return _mean([_features(self._pretrained_maps(view)) for view in self._flips(frozen)])
+        views = frozen.chunk(2, dim=1) if self.flip_tta else [frozen]
+        return _mean([_features(self._maps(view)) for view in views])
 
     def forward(self, inputs: torch.Tensor) -> torch.Tensor:
         """Logits (n, labels) of inputs (n, 3, height, width)."""
-        flips = self._flips(self.forward_frozen(inputs))
-        logits: torch.Tensor = self.head(_mean([_features(self._maps(view)) for view in flips]))
+        logits: torch.Tensor = self.head(self.head_features(self.forward_frozen(inputs)))
         return logits
 
     def forward_with_cam(self, inputs: torch.Tensor) -> Output:
@@ -153,10 +145,6 @@ class Network(nn.Module):
         upright = both._replace(cam=torch.cat([both.cam[:n], both.cam[n:].flip(3)]))
         return Output(*(_mean([part[:n], part[n:]]) for part in upright))
 
-    def _flips(self, frozen: torch.Tensor) -> Sequence[torch.Tensor]:
-        """The frozen stages' output for the photos and, with `flip_tta`, for their mirror images."""
-        return frozen.chunk(2, dim=1) if self.flip_tta else [frozen]
-
     def forward_view(self, inputs: torch.Tensor) -> Output:
         """What `forward_with_cam` gives without `flip_tta`: for the photos as they are."""
         maps = self._maps(self.frozen(inputs))
@@ -168,19 +156,13 @@ class Network(nn.Module):
             scale = math.sqrt(pooled.shape[1]) / pooled.norm(dim=1).clamp_min(1e-12)
             places = torch.einsum("nchw,lc->nlhw", one.contributions(), weight)
             cam = cam + _upsample(places, grid) * scale[:, None, None, None]
-        embedding = _scaled(maps[self.pretrained_branch is not None].pooled())
+        embedding = _scaled(maps[0].pooled())
         return Output(cam.mean(dim=(2, 3)) + self.head.bias, cam, embedding)
 
     def _maps(self, frozen: torch.Tensor) -> list[PooledMap]:
         """What the head reads, in the order of its weights, from the frozen stages' output."""
-        if self.pretrained_branch is None:
-            return self._pretrained_maps(frozen)
-        return [PooledMap(self.trainable(frozen), gem=False), *self._pretrained_maps(frozen)]
-
-    def _pretrained_maps(self, frozen: torch.Tensor) -> list[PooledMap]:
         maps = [frozen]
-        branch = self.trainable if self.pretrained_branch is None else self.pretrained_branch
-        for stage in branch:
+        for stage in self.trainable:
             maps.append(stage(maps[-1]).float())
         if not self.multi_scale:
             return [PooledMap(maps[-1], gem=False)]

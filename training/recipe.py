@@ -24,9 +24,8 @@ class Recipe(BaseModel):
         backbone: as `calcinosis.model.backbones` names it.
         pretrained: begin from the backbone's ImageNet weights.
         input_size: side of the network's input in pixels; the backbone's own unless given.
-        method: `probe`, a linear head on the frozen pretrained network; or `finetune`, which first trains
-            the stages that are not frozen to name the source labels (some 400 diseases), and then fits
-            the linear head on both, the pretrained branch and the fine-tuned one.
+        method: `probe`, a linear head on the pretrained network as it is; or `finetune`, which first trains
+            the stages that are not frozen to name the source labels (some 400 diseases).
         frozen_stages: how many stages of the backbone stay as they were. Their feature maps are computed
             once for each view and kept, so that an epoch is short.
         frozen_blocks: how many blocks of the next stage stay as they were, too.

@@ -12,11 +12,10 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
 from calcinosis.common.errors import CheckpointError
-from calcinosis.model.backbones import build_backbone
 from calcinosis.model.checkpoint import load_checkpoint, save_checkpoint
 from calcinosis.model.config import CONFIG, WEIGHTS, load_config
-from calcinosis.model.network import Network
-from tests.drawings import TINY_BACKBONE, tiny_config, tiny_network
+from calcinosis.model.engine import digest
+from tests.drawings import tiny_config, tiny_network
 
 TENSOR = "head.weight"
 
@@ -167,9 +166,8 @@ def test_broken_json_is_refused(copy: Path, content: bytes) -> None:
         ({"temprature": 1}, "temprature"),
         ({"format": 3}, "format"),
         ({"format": 3, "something_new": {}}, "format"),
-        ({"format": 1, "kept_from": 3, "read_from": 1}, "read_from"),
-        ({"format": 1, "read_from": "two"}, "read_from"),
-        ({"format": 1, "preprocessing": {"crop": 0.875}}, "preprocessing.crop"),
+        ({"format": 1}, "format"),
+        ({"two_branch": True}, "two_branch"),
         ({"kept_from": 3}, "kept_from"),
         ({"frozen_stages": 99}, "frozen_stages = 99"),
         ({"multi_scale": True}, "frozen_stages"),
@@ -208,51 +206,15 @@ def test_a_missing_setting_is_named(copy: Path, key: str) -> None:
     assert key in refusal(copy).message
 
 
-# Format 1
-
-
-@pytest.mark.parametrize(
-    ("kept_from", "read_from", "now"),
-    [
-        (None, None, {}),
-        (3, None, {"frozen_stages": 3, "two_branch": True}),
-        (None, 2, {"frozen_stages": 3, "multi_scale": True}),
-        (3, 2, {"frozen_stages": 3, "two_branch": True, "multi_scale": True}),
-    ],
-)
-def test_a_checkpoint_of_format_1_gives_the_same_logits(
-    tmp_path: Path,
-    inputs: torch.Tensor,
-    kept_from: int | None,
-    read_from: int | None,
-    now: dict[str, Any],
-) -> None:
-    torch.manual_seed(0)
-    network = Network(build_backbone(TINY_BACKBONE, pretrained=False), 4, flip_tta=True, **now)
-    ood = {"centre": [1.0] * 3, "threshold": 0.5}
-    save_checkpoint(tmp_path, network.eval(), tiny_config(flip_tta=True, ood=ood, **now))
-    expected, config = load_checkpoint(tmp_path)
-
-    settings = json.loads((tmp_path / CONFIG).read_text(encoding="utf-8"))
-    for name in ("frozen_stages", "two_branch", "multi_scale", "flip_tta", "ood"):
-        del settings[name]
-    settings |= {"format": 1, "kept_from": kept_from, "read_from": read_from, "mirrors": True}
-    settings["familiarity"] = {"centre": [1.0] * 3, "least": 0.5}
-    settings["preprocessing"]["crop"] = 1.0
-    (tmp_path / CONFIG).write_text(json.dumps(settings), encoding="utf-8")
-    state = load_file(tmp_path / WEIGHTS)
-    old = {name.replace("pretrained_branch.", "kept."): state[name] for name in state}
-    assert (old.keys() != state.keys()) == network_has_branch(network)
-    save_file(old, tmp_path / WEIGHTS)
-
-    found, upgraded = load_checkpoint(tmp_path)
-    assert upgraded == config
-    with torch.no_grad():
-        assert torch.equal(found(inputs), expected(inputs))
-
-
-def network_has_branch(network: Network) -> bool:
-    return network.pretrained_branch is not None
+def test_a_setting_of_old_that_was_always_false_is_dropped(copy: Path, tmp_path: Path) -> None:
+    _, before = load_checkpoint(copy)
+    change_config(copy, two_branch=False)
+    network, config = load_checkpoint(copy)
+    assert config == before
+    assert digest(copy, config) == digest(copy, before)
+    save_checkpoint(tmp_path / "new", network, config)
+    assert "two_branch" not in (tmp_path / "new" / CONFIG).read_text(encoding="utf-8")
+    assert "two_branch" not in config.model_dump_json()
 
 
 # Weights

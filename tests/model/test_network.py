@@ -30,14 +30,12 @@ def network(request: pytest.FixtureRequest) -> Network:
     return small_network() if request.param == "small" else tiny_network()
 
 
-@pytest.fixture(params=[False, True], ids=["one branch", "two branches"])
-def staged(request: pytest.FixtureRequest) -> Network:
+@pytest.fixture
+def staged() -> Network:
     """A network whose head reads every stage from the first on."""
     torch.manual_seed(3)
     backbone = build_backbone(TINY_BACKBONE, pretrained=False)
-    return Network(
-        backbone, LABELS, frozen_stages=2, two_branch=request.param, multi_scale=True
-    ).eval()
+    return Network(backbone, LABELS, frozen_stages=2, multi_scale=True).eval()
 
 
 @pytest.fixture
@@ -179,17 +177,15 @@ def test_every_stage_is_read_by_both_means(staged: Network, inputs: torch.Tensor
     """The slow twin of the features: stage by stage, last one first, each scaled by itself."""
     shared = staged.frozen(inputs)
     maps = [shared]
-    for stage in (
-        staged.pretrained_branch if staged.pretrained_branch is not None else staged.trainable
-    ):
+    for stage in staged.trainable:
         maps.append(stage(maps[-1]))
     expected = []
     for feature_map in reversed(maps):
         positive = feature_map.clamp_min(1e-6)
         for pooled in (feature_map.mean((2, 3)), positive.pow(3).mean((2, 3)).pow(1 / 3)):
             expected.append(pooled / pooled.square().mean(dim=1, keepdim=True).sqrt())
-    features = staged.pretrained_features(shared)
-    assert features.shape == (len(inputs), staged.pretrained_width)
+    features = staged.head_features(shared)
+    assert features.shape == (len(inputs), staged.head.in_features)
     torch.testing.assert_close(features, torch.cat(expected, dim=1), rtol=1e-4, atol=1e-4)
 
 
@@ -227,7 +223,7 @@ def test_test_time_flips_give_the_mean_of_what_is_said_of_both(inputs: torch.Ten
     both.load_state_dict(alone.state_dict())
     expected = (alone(inputs) + alone(inputs.flip(3))) / 2
     torch.testing.assert_close(both(inputs), expected, rtol=1e-4, atol=1e-5)
-    features = both.pretrained_features(both.forward_frozen(inputs))
+    features = both.head_features(both.forward_frozen(inputs))
     torch.testing.assert_close(both.head(features), expected, rtol=1e-4, atol=1e-5)
 
 

@@ -322,7 +322,7 @@ def compute_features(network: Network, maps: FeatureMaps, device: Device) -> Fea
         places = np.arange(start, min(start + _FEATURE_BATCH, count))
         batch = maps[places].to(device.torch_device, memory_format=torch.channels_last)
         with device.autocast():
-            features = network.pretrained_features(batch)
+            features = network.head_features(batch)
         parts.append(features.float().cpu().numpy())
     network.cpu()
     return np.concatenate(parts)

@@ -21,7 +21,7 @@ from tests.training.tables import LABELS, drawn_table
 FACTS_TO_FILL_IN = TEMPLATES.with_name("facts.toml")
 PRIOR = [0.1, 0.2, 0.3, 0.4]
 META = {
-    "format": 1,
+    "format": 2,
     "name": "a name: with 'marks'",
     "labels": list(LABELS),
     "backbone": "package:tiny",
