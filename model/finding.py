@@ -95,7 +95,7 @@ class Finding:
         frequency_text: how often photographs that looked like this showed what; may be empty.
         danger: what else a lump can be, with how often the tests missed it; empty for a retake.
         probabilities: calibrated, of each label, summing to 1, under the prior that `reasons` states.
-        shown: the same as they are to be shown: no bolder than the patients behind them support.
+        shown: the same as they are to be shown: no bolder than the patients behind them support; empty for a retake.
         prediction_set: the labels that stay on the list; never empty.
         reasons: why, in sentences.
         advice: what would settle it, and that only a clinician can.
@@ -268,7 +268,6 @@ def retake_finding(
         outcome="retake",
         headline=say("outcomes.retake", reason=reason),
         probabilities=dict(prior),
-        shown={label: Shown(p) for label, p in prior.items()},
         prediction_set=tuple(prior),
         reasons=(say("reasons.unusable"), _prior_sentence(say, prior)),
         advice=f"{say(f'quality.{problem.code}.advice')} {_advice(say, ())}",

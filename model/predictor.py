@@ -92,6 +92,7 @@ class Predictor:
             context, self.config.prior if prior is None else prior, self.config.labels
         )
         self.prior = check_prior(chances, len(self.config.labels))
+        self.context = tuple(context)
         words(language)  # says now, and not with the first photo, that there are none
         self.language = language
         self._beside = (threads or available_cores()) > 1
@@ -199,11 +200,13 @@ class Predictor:
         return self._noted(finding, pictures)
 
     def _noted(self, finding: Finding, pictures: Sequence[Image.Image]) -> Finding:
-        """The finding with a note where a file of these lacks its end mark."""
-        if not any(picture.info.get(NO_END_MARK) for picture in pictures):
-            return finding
-        note = words(self.language)("reasons.no_end_mark")
-        return replace(finding, reasons=(*finding.reasons, note))
+        """The finding with a note where its prior is a rough one, or where a file lacks its end mark."""
+        say, notes = words(self.language), []
+        if self.context:
+            notes.append(say("reasons.context"))
+        if any(picture.info.get(NO_END_MARK) for picture in pictures):
+            notes.append(say("reasons.no_end_mark"))
+        return replace(finding, reasons=(*finding.reasons, *notes)) if notes else finding
 
     def _output(self, picture: Image.Image) -> Output | QualityIssue:
         """What the network predicts for a photo, or why that would mean nothing."""

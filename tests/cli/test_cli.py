@@ -96,6 +96,8 @@ def test_one_pixel_gets_a_finding_that_asks_for_another_photo(
     assert code == 0
     assert finding["outcome"] == "retake"
     assert finding["prediction_set"] == list(LABELS)
+    _, told, _ = run("predict", photo, "--context", "gout", "--checkpoint", tiny_checkpoint)
+    assert "gouty_tophus" not in told, "a photo that says nothing gets no row of what was assumed"
 
 
 def test_words_for_a_person(tmp_path: Path, tiny_checkpoint: Path) -> None:
@@ -131,6 +133,8 @@ def test_a_context_is_a_prior_by_name(tmp_path: Path, tiny_checkpoint: Path) -> 
     assert known["prediction_set"] == plain["prediction_set"]
     assert known["probabilities"]["gouty_tophus"] > plain["probabilities"]["gouty_tophus"]
     assert any("gouty tophus 0.4" in reason for reason in known["reasons"])
+    assert "rough illustration" in known["reasons"][-1]
+    assert "rough illustration" not in str(plain["reasons"])
     assert run(*arguments, "--context", "moonlight")[0] == 2
     assert run(*arguments, "--context", "gout", "--prior", "1,1,1,1")[0] == 2
 
