@@ -19,12 +19,11 @@ from numpy.typing import NDArray
 from calcinosis.model.config import CheckpointConfig, load_config
 from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
 from calcinosis.model.labels import joined
-from calcinosis.training.evaluate.calibrate import patient_scores
+from calcinosis.training.evaluate.calibrate import BY_FOLD, patient_scores
 from calcinosis.training.evaluate.frequencies import reference_probabilities
 from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
 from calcinosis.training.evaluate.predictions import Predictions, read_predictions
-from calcinosis.training.recalibrate import BY_FOLD
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]

@@ -11,9 +11,14 @@ from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, check_files
 from calcinosis.data.splits import assign_folds, check_folds, leave_one_source_out
 from calcinosis.model.conformal import patients_needed
-from calcinosis.training.evaluate.calibrate import check_coverage, fewest_patients
+from calcinosis.training.evaluate.calibrate import BY_FOLD, check_coverage, fewest_patients
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, compute_repeated
-from calcinosis.training.evaluate.out_of_fold import fold_calibrators, oof_logits, oof_predictions
+from calcinosis.training.evaluate.out_of_fold import (
+    fold_calibrators,
+    oof_logits,
+    oof_predictions,
+    thresholds_by_fold,
+)
 from calcinosis.training.evaluate.predictions import Predictions, write_predictions
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.heads import Floats
@@ -127,11 +132,12 @@ def run_cross_validation(
     logits = oof_logits(data, work)
     predictions = oof_predictions(data, logits)
     metrics = compute_metrics(predictions, prior=recipe.normalised_prior)
+    calibrators = fold_calibrators(data, logits)
+    metrics["conformal"][BY_FOLD] = thresholds_by_fold(calibrators, len(recipe.labels))
     if options.repeats > 1:
         tables = [predictions, *_repeated(data, work, options.repeats)]
         metrics["repeated"] = compute_repeated(tables, prior=recipe.normalised_prior)
     if options.watermark:
-        calibrators = fold_calibrators(data, logits)
         metrics["watermark"] = evaluate_watermark(data, work, predictions, calibrators)
     if options.leave_source_out:
         metrics["leave_source_out"] = evaluate_left_out_sources(data, work)

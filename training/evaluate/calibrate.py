@@ -18,6 +18,8 @@ from calcinosis.model.ood import OODDetector
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
+BY_FOLD: Final = "thresholds_by_fold"
+"""Where `metrics.json` keeps the thresholds of the folds' prediction sets, below `conformal`."""
 _SHRINKAGE: Final = 0.01
 """Weight of the squared log temperatures and biases: a dozen photos per label must not make certainty."""
 

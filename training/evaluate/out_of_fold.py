@@ -137,6 +137,19 @@ def fold_calibrators(
     return calibrators
 
 
+def thresholds_by_fold(
+    calibrators: dict[int, FoldCalibrator], labels: int
+) -> dict[str, list[float]]:
+    """The thresholds of each fold's sets, as `metrics.json` keeps them: a list over all labels, 0 for one unknown."""
+    thresholds = {}
+    for fold, found in calibrators.items():
+        row = np.zeros(labels)
+        if found.calibrator is not None:
+            row[found.known] = found.calibrator.conformal.thresholds
+        thresholds[str(fold)] = row.tolist()
+    return thresholds
+
+
 def oof_predictions(
     data: PreparedData, logits: Floats, trained_on: Mask | None = None
 ) -> Predictions:
