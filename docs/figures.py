@@ -1,6 +1,6 @@
 """The figures that the README and the documentation state, taken from the shipped checkpoint's own.
 
-python docs/figures.py    # puts them into the README again, after a checkpoint was replaced
+python -m docs.figures    # puts them into the README again, after a checkpoint was replaced
 """
 
 import json
@@ -22,7 +22,7 @@ _SUMMARY: Final = (
     ("sensitivity", "Most probable label when present (sensitivity)", True),
     ("average_precision", "Average precision against all other photos", False),
     ("auroc", "AUROC against all other photos", False),
-    ("conformal.coverage", "Not excluded when present (coverage of the prediction set)", True),
+    ("conformal.coverage", "On its list when present (coverage of the prediction set)", True),
 )
 
 
@@ -60,7 +60,7 @@ def summary(metrics: dict[str, Any]) -> str:
         [
             *external(metrics),
             f"Cross-validated on {metrics['n']:,} photographs of {metrics['groups']:,} patients or pictures of the "
-            "sources learnt from, no patient split (in brackets the 95 % interval, from resampled patients):",
+            f"sources learnt from, no patient split (in brackets the 95 % interval, over patients){_repeats(metrics)}:",
             "",
             table(["", *head], rows),
             "",
@@ -74,6 +74,12 @@ def summary(metrics: dict[str, Any]) -> str:
     )
 
 
+def _repeats(metrics: dict[str, Any]) -> str:
+    repeats = metrics.get("repeats", 1)
+    told = f"; each figure is the mean over {repeats} such rounds with other folds, *of* counts photos in the first"
+    return told if repeats > 1 else ""
+
+
 def _of_named(figure: dict[str, Any] | None) -> str:
     """A share of the photos that were called something, with their number."""
     if figure is not None and figure["n"] == 0:
@@ -83,15 +89,19 @@ def _of_named(figure: dict[str, Any] | None) -> str:
 
 
 def external(metrics: dict[str, Any]) -> list[str]:
-    """The table of what was left out of training and then predicted."""
-    rows = [
-        [title, row.title, row.text, f"{row.figure['n']:,}"]
-        for title, row in external_figures(metrics, EXTERNAL[:4])
-        if row.name.startswith("suggestive") or metrics.get("leave_other_out")
-    ]
-    if not rows:
+    """The table of what was left out of training and then predicted: a row a figure, a column for what was left out."""
+    names = (*EXTERNAL[:4], "conformal.coverage")
+    cells: dict[str, dict[str, str]] = {}
+    for left_out, row in external_figures(metrics, names):
+        of = f" of {row.figure['n']:,}" if row.text.count("%") else ""
+        cells.setdefault(row.title, {})[left_out] = row.text + of
+    if not cells:
         return []
-    head = ["Left out of training", "Figure", "Value (95 % interval)", "Photos"]
+    columns = list(dict.fromkeys(left_out for row in cells.values() for left_out in row))
+    rows = [
+        [title, *(row.get(left_out, "–") for left_out in columns)] for title, row in cells.items()
+    ]
+    head = ["Left out of training:", *columns]
     return ["On what it had not learnt from:", "", table(head, rows), ""]
 
 

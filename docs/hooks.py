@@ -34,14 +34,14 @@ def on_config(config: Any) -> Any:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Fill in the parts that a page asks for, such as `{{ summary }}`."""
+    """Fill in the parts that a page asks for, such as `{{ summary: what stands here }}`."""
     parts = {
         "summary": lambda: summary(read_metrics()),
         "figures": lambda: every_figure(read_metrics()),
         "catalogue": catalogue,
         "learnt_from": learnt_from,
     }
-    return re.sub(r"{{ (\w+) }}", lambda found: parts[found[1]](), markdown)
+    return re.sub(r"{{ (\w+)(?:: [^}]*)? }}", lambda found: parts[found[1]](), markdown)
 
 
 def on_post_page(output: str, page: Any, **_: Any) -> str:

@@ -69,8 +69,9 @@ def external_figures(
 
 def _left_out(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
     for source, block in (metrics.get("leave_other_out") or {}).items():
-        yield f"what is {plain_name(metrics['labels'][-1])} in {source}", block
-    yield from (metrics.get("leave_source_out") or {}).items()
+        yield f"photos of {plain_name(metrics['labels'][-1])} from {source}", block
+    for source, block in (metrics.get("leave_source_out") or {}).items():
+        yield f"all photos from {source}", block
     for label, sites in (metrics.get("leave_site_out") or {}).items():
         for site, block in sites.items():
             yield f"{plain_name(label)}, {plain_name(site)}", block

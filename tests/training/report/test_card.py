@@ -121,6 +121,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     table = drawn_table()
     before = table.probabilities[:, 0]
     effect = watermark_effect(before, before * 0.9, table.group, resamples=30)
+    told = {**effect, "label": "milium", "photos": "all", "by_label": {"other": effect}}
     milia, even = table.label == 2, np.arange(len(table)) % 2 == 0
     sources = {
         "north": left_out_block(table, even & ~milia, None, resamples=5),
@@ -128,7 +129,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     }
     share = {"value": 0.9, "low": 0.8, "high": 0.95, "n": 50}
     more = metrics | {
-        "watermark": {"pasted": effect},
+        "watermark": {"pasted": told},
         "leave_source_out": sources,
         "learning_curve": [
             {
@@ -139,13 +140,18 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
             }
             for share_learnt, groups, mean in ((0.5, 20, 0.8), (1.0, 40, 0.9))
         ],
-        "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2}},
+        "out_of_distribution": {"x_ray": share | {"caught": share, "suggestive": 2, "retake": 40}},
     }
     text = write(tmp_path, more).read_text()
-    assert format_estimate(effect["mean_change"]) in text
+    change = format_estimate(effect["mean_change"])
+    assert f"probability of milium changes by {change}" in text
+    assert f"that of something else by {change}" in text
     assert "No other source than south shows milium." in text
-    assert "| north | Sensitivity of the most probable label: gouty tophus |" in text
-    assert "X ray: refused 90.0% (80.0% to 95.0%) of 50;" in text
+    assert (
+        "| all photos from north | Sensitivity of the most probable label: gouty tophus |" in text
+    )
+    told = "X ray: 40 refused as photos and 5 out of scope, together 90.0% (80.0% to 95.0%) of 50;"
+    assert told in text
     assert "taken for one condition 2." in text
     assert "held out at a time: 0.800 from 20, 0.900 from 40." in text
     assert (
@@ -237,7 +243,8 @@ def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(metr
     text = write(tmp_path, metrics | more).read_text()
     figures = text.split("## Figures")[1]
     external, validated = figures.split("### Cross-validated")
-    for title in ("second", "what is something else in first", "milium, ear"):
+    left_out = ("all photos from second", "photos of something else from first", "milium, ear")
+    for title in left_out:
         assert f"| {title} | Something else that is called suggestive" in external
     assert "mean over 5 cross-validations" in validated
     assert "| AUROC against every other photo: milium | 0.777" in validated
