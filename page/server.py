@@ -7,6 +7,7 @@ import atexit
 import importlib
 import logging
 import os
+import re
 import shutil
 import signal
 import socket
@@ -44,7 +45,8 @@ from calcinosis.page.ports import asked_port, check_port
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import Figure, Mixups, read_mixups, read_validation_stats
 
-_FOLDER = "calcinosis"  # how the server's folder for temporary files begins
+_FOLDER = "calcinosis-demo"  # how the server's folder for temporary files begins
+_LEFT = re.compile(rf"{_FOLDER}-([0-9]{{1,9}})-[a-z0-9_]{{8}}")  # as `mkdtemp` names what begins so
 
 log = logging.getLogger("calcinosis")
 
@@ -287,9 +289,9 @@ def _make_private_folder() -> None:
     What a server that was killed left behind goes now.
     """
     parent = Path(tempfile.gettempdir())
-    for left in parent.glob(f"{_FOLDER}-*-*") if os.name == "posix" else ():
-        process = left.name.split("-")[1]
-        if process.isdigit() and not _is_running(int(process)):
+    for left in parent.glob(f"{_FOLDER}-*") if os.name == "posix" else ():
+        name = _LEFT.fullmatch(left.name)
+        if name and not _is_running(int(name[1])):
             shutil.rmtree(left, ignore_errors=True)
     folder = tempfile.mkdtemp(prefix=f"{_FOLDER}-{os.getpid()}-")
     os.environ["GRADIO_TEMP_DIR"] = folder

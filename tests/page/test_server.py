@@ -276,10 +276,16 @@ def test_the_temporary_folder_is_private_and_what_a_killed_server_left_goes(
 ) -> None:
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    left = tmp_path / f"calcinosis-{gone.pid}-abc"
-    mine = tmp_path / f"calcinosis-{os.getpid()}-abc"
-    other = tmp_path / "calcinosis-notes"
-    for folder in (left, mine, other):
+    left = Path(tempfile.mkdtemp(prefix=f"calcinosis-demo-{gone.pid}-", dir=tmp_path))
+    mine = tmp_path / f"calcinosis-demo-{os.getpid()}-abcdefgh"
+    others = [
+        tmp_path / name
+        for name in (
+            "calcinosis-notes", f"calcinosis-{gone.pid}-photos", f"calcinosis-{gone.pid}-abcdefgh",
+            f"calcinosis-demo-{gone.pid}-of-mine", "calcinosis-demo-notes",
+        )
+    ]  # fmt: skip
+    for folder in (left, mine, *others):
         (folder / "empty").mkdir(parents=True)
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("GRADIO_TEMP_DIR", "")
@@ -289,4 +295,4 @@ def test_the_temporary_folder_is_private_and_what_a_killed_server_left_goes(
     assert folder.stat().st_mode & 0o077 == 0
     assert not left.exists()
     assert mine.exists()
-    assert other.exists()
+    assert all(other.exists() for other in others)
