@@ -379,11 +379,11 @@ def _check_link(url: httpx2.URL, secure: bool) -> bool:
 
 def _retry_after(text: str) -> float | None:
     """Seconds that a Retry-After header asks for (RFC 9110: a number or a date), or None."""
-    if text.strip().isdigit():
+    if text.strip().isdecimal():
         return float(text)
     try:
         when = email.utils.parsedate_to_datetime(text)
-    except (TypeError, ValueError):
+        when = when if when.tzinfo else when.replace(tzinfo=UTC)
+        return max(0.0, (when - datetime.now(UTC)).total_seconds())
+    except (TypeError, ValueError, OverflowError):
         return None
-    when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return max(0.0, (when - datetime.now(UTC)).total_seconds())

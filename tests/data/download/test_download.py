@@ -25,7 +25,7 @@ from calcinosis.common.errors import DataError
 from calcinosis.data.download import remote_files as plans
 from calcinosis.data.download.addresses import is_public
 from calcinosis.data.download.errors import PermanentError
-from calcinosis.data.download.fetch import FetchPolicy, path_below
+from calcinosis.data.download.fetch import FetchPolicy, _retry_after, path_below
 from calcinosis.data.download.remote_files import FileList, RemoteFile
 from calcinosis.data.download.run import JOURNAL, Summary, download
 from calcinosis.data.manifest import read_manifest
@@ -271,6 +271,13 @@ def test_a_server_that_asks_for_a_day_is_not_asked_again(server: Server, fetch: 
     summary = fetch([item(server, "closed/x.jpg")])
     assert only_loss(summary)[:2] == ("failed", "too_many_requests")
     assert server.asked["/closed/x.jpg"] == 1
+
+
+@pytest.mark.parametrize(
+    "text", ["²", "Wed, 21 Oct 2015 07:28:00 +99999999999999999999", "tomorrow", ""]
+)
+def test_a_wait_that_nobody_can_read_is_none(text: str) -> None:
+    assert _retry_after(text) is None
 
 
 def test_a_server_that_stumbles_is_asked_until_it_answers(server: Server, fetch: Fetch) -> None:
