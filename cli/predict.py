@@ -202,17 +202,21 @@ def _predict_photos(
 
 
 def _files(given: Sequence[Path]) -> Iterator[Path]:
-    """The photos that were named, and those below a folder that was, in the order of their names."""
+    """The photos that were named, and those below a folder that was, in the order of their names.
+
+    What is hidden in a folder, or a system's own, is no photo of it.
+    """
+    from calcinosis.common.files import is_litter
+
     for path in given:
         if not path.is_dir():
             yield path
             continue
-        files = sorted(
-            Path(folder) / name
-            for folder, _, names in os.walk(path)
-            for name in names
-            if not any(part.startswith((".", "@")) for part in (name, Path(folder).name))
-        )
+        files: list[Path] = []
+        for folder, folders, names in os.walk(path):
+            folders[:] = (name for name in folders if not is_litter(name))
+            files += (Path(folder, name) for name in names if not is_litter(name))
+        files.sort()
         photos = [file for file in files if file.suffix.lower() in PHOTO_ENDINGS]
         if len(files) > len(photos):
             others = Counter(

@@ -14,6 +14,10 @@ from calcinosis.common.errors import CalcinosisError, TrainingError
 PARTIAL_SUFFIX: Final = ".partial"
 """How the name of a file ends that is being written; one that is left was left by a kill."""
 
+_LITTER: Final = frozenset(
+    ["@eadir", "@recycle", "#recycle", "$recycle.bin", "__macosx", "lost+found", "thumbs.db",
+     "desktop.ini"]
+)  # fmt: skip
 _FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 _CHUNK: Final = 1024 * 1024
 
@@ -46,6 +50,15 @@ def disk_full_error(
             f"no space is left on the disk; free some and {again}: what was finished is kept",
             name=str(folder),
         ) from None
+
+
+def is_litter(name: str) -> bool:
+    """Whether a system, a camera or a NAS keeps what has this name for itself, such as thumbnails of the photos.
+
+    >>> is_litter("@eaDir"), is_litter(".trash"), is_litter("hand.jpg")
+    (True, True, False)
+    """
+    return name.startswith(".") or name.casefold() in _LITTER
 
 
 @contextmanager

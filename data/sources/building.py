@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from calcinosis.common.errors import DataError
+from calcinosis.common.files import is_litter
 from calcinosis.data.curation import Decision, Taxonomy, default_taxonomy
 from calcinosis.data.manifest import Row, unsafe_name, write_manifest
 from calcinosis.data.table import write_table
@@ -25,9 +26,6 @@ OTHER_FORMATS = {
     **dict.fromkeys((".arw", ".cr2", ".cr3", ".dng", ".nef", ".orf", ".raf", ".rw2"), "raw"),
 }
 """Endings of pictures that are not read, and what the format is called where not by its ending."""
-_LITTER = frozenset(
-    ("@eadir", "#recycle", "$recycle.bin", "__macosx", "lost+found", "thumbs.db", "desktop.ini")
-)
 _NO_PHOTO = "no photo by its ending"
 _NAMED_IN_A_NOTE = 8
 
@@ -111,7 +109,7 @@ class PhotoIndex:
         for folder, folders, names in os.walk(root, followlinks=False):
             for name in sorted(folders):
                 path = Path(folder, name)
-                if _is_litter(name):
+                if is_litter(name):
                     files = sum(len(names) for _, _, names in os.walk(path))
                     self.passed_over[f"in a system's folder {name}"] += files
                 elif path.is_symlink():
@@ -133,7 +131,7 @@ class PhotoIndex:
     def _note(self, path: Path, root: Path, top: Path) -> None:
         file = path.relative_to(root).as_posix()
         suffix = path.suffix.casefold()
-        if _is_litter(path.name):
+        if is_litter(path.name):
             self.passed_over["hidden, or a system's own"] += 1
         elif _is_special(path):
             self.unread.append((_readable(file), "is no regular file; put the photo itself here"))
@@ -166,11 +164,6 @@ def _key(name: str) -> str:
 def _readable(name: str) -> str:
     """A name that is not UTF-8 in letters that are."""
     return os.fsencode(name).decode(errors="backslashreplace")
-
-
-def _is_litter(name: str) -> bool:
-    """Whether a system, a camera or a NAS keeps this for itself, such as thumbnails of the photos."""
-    return name.startswith(".") or name.casefold() in _LITTER
 
 
 def _is_special(path: Path) -> bool:
@@ -328,7 +321,7 @@ def named(counts: Counter[str]) -> str:
 
 
 def write_build(result: BuildResult, out: Path) -> list[Path]:
-    """Write the manifest, and beside it what is missing and what was dropped, where anything is.
+    """Write the manifest, and beside it what is missing and what was dropped; a list of nothing is removed.
 
     Raises:
         DataError: code `nothing_built` when no photo is left, saying why.
@@ -344,8 +337,10 @@ def write_build(result: BuildResult, out: Path) -> list[Path]:
     write_manifest(result.rows, out)
     written = [out]
     for what, photos in (("missing", result.missing), ("dropped", result.dropped)):
-        if photos:
-            path = out.with_name(f"{out.stem}.{what}.csv")
+        path = out.with_name(f"{out.stem}.{what}.csv")
+        if not photos:
+            path.unlink(missing_ok=True)  # an earlier build's
+        else:
             write_table(
                 path,
                 ["file", "source_label", "reason"],

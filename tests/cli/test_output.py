@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from calcinosis.cli.predict import _files
 from calcinosis.model.labels import LABELS
 from tests.cli.test_cli import run
 from tests.drawings import draw, encode
@@ -74,6 +75,15 @@ def test_a_folder_is_all_photos_below_it(photos: Path, tiny_checkpoint_with_grap
     assert sorted(file.stem for file in files) == sorted(LABELS)
     assert files == sorted(files)
     assert "passed over" in err
+
+
+def test_what_is_hidden_in_a_folder_is_read_only_where_it_is_named(tmp_path: Path) -> None:
+    for name in ("a.jpg", "@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg", ".trash/2024/old.jpg", "set/.b.jpg"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(b"")
+    assert list(_files([tmp_path])) == [tmp_path / "a.jpg"]
+    assert list(_files([tmp_path / ".trash"])) == [tmp_path / ".trash/2024/old.jpg"]
+    assert list(_files([tmp_path / "@eaDir"])) == [tmp_path / "@eaDir/a.jpg/SYNOFILE_THUMB_M.jpg"]
 
 
 def test_csv_has_a_row_for_every_photo(photos: Path, tiny_checkpoint_with_graph: Path) -> None:

@@ -4,6 +4,7 @@ import csv
 import os
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -389,6 +390,9 @@ def test_what_is_built_is_a_manifest_that_can_be_read(scin: Path, tmp_path: Path
     rows = read_manifest(out, labels=LABELS)
     assert [row.file for row in rows] == [row.file for row in result.rows]
     assert rows[0].extra["curation"]
+    again = write_build(replace(result, dropped=[]), out)
+    assert again == [out]
+    assert not written[1].exists()
 
 
 def test_nothing_left_is_an_error_and_not_an_empty_manifest(tmp_path: Path) -> None:
