@@ -6,9 +6,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from calcinosis.common.errors import ManifestError
 from calcinosis.common.files import write_json
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row, check_files
+from calcinosis.data.manifest import OTHER, Row, check_files
 from calcinosis.data.splits import assign_folds, check_folds, leave_one_source_out
 from calcinosis.model.conformal import patients_needed
 from calcinosis.training.evaluate.calibrate import BY_FOLD, check_coverage, fewest_patients
@@ -90,7 +91,8 @@ def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOpti
 
     Raises:
         TrainingError: `too_few_patients`, if the photos do not support the recipe's coverage.
-        ManifestError: naming the file and the cure.
+        ManifestError: naming the file and the cure; `too_few_folds` or `too_few_labels`, if a network would have
+            nothing to tell apart.
     """
     check_files(rows, root)
     if options.leave_source_out:
@@ -100,6 +102,7 @@ def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOpti
     folded = assign_missing_folds(rows)
     labels, groups = [row.label for row in folded], [row.group for row in folded]
     folds = [row.fold or 0 for row in folded]
+    _check_labels_to_learn(folded, options.leave_source_out)
     if isinstance(recipe.coverage, dict):
         check_coverage(labels, groups, folds, recipe.coverage)
     for label, share in zip(recipe.labels, recipe.coverages, strict=True):
@@ -109,6 +112,34 @@ def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOpti
                 "%s: a fold has %d calibration patients; a coverage of %g takes %d, so the label is in every set",
                 *(label, fewest, share, needed),
             )
+
+
+def _check_labels_to_learn(rows: Sequence[Row], leave_source_out: bool) -> None:
+    """Make sure that whatever is held out, two labels are left to learn from."""
+    folds = sorted({row.fold or 0 for row in rows})
+    if len(folds) < 2:
+        raise ManifestError(
+            "too_few_folds",
+            "all photos are in one fold, and none is left to learn from; split them anew, after emptying "
+            "the column fold",
+        )
+    left = {"": rows}
+    for source in sorted({row.source for row in rows}) if leave_source_out else ():
+        left[f"the source {source}"] = [row for row in rows if row.source != source]
+        others = [row for row in rows if row.source != source or row.label != OTHER]
+        if any(row.label == OTHER for row in others):
+            left[f"the other of {source}"] = others
+    for what, kept in left.items():
+        for fold in folds:
+            labels = sorted({row.label for row in kept if row.fold != fold})
+            if len(labels) < 2:
+                away = f"{what} and fold {fold}" if what else f"fold {fold}"
+                cure = "leave out --leave-source-out, or add" if what else "split them anew, or add"
+                raise ManifestError(
+                    "too_few_labels",
+                    f"without {away}, only {labels[0] if labels else 'nothing'} is left to learn from; {cure} "
+                    "photos of other labels",
+                )
 
 
 def assign_missing_folds(rows: Sequence[Row]) -> list[Row]:

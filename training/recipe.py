@@ -8,6 +8,7 @@ from typing import Final, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from calcinosis.common.errors import TrainingError
+from calcinosis.model.calibration import check_prior
 from calcinosis.model.labels import LABELS, OTHER, check_labels
 from calcinosis.training.fit.augment import Augmentation
 
@@ -101,8 +102,8 @@ class Recipe(BaseModel):
             raise ValueError(
                 f"labels are a condition or more and {OTHER!r}, of letters, digits, _ and -"
             )
-        if self.prior is not None and len(self.prior) != len(self.labels):
-            raise ValueError("prior holds one number a label")
+        if self.prior is not None:
+            check_prior(self.prior, len(self.labels))
         return self
 
     @model_validator(mode="after")
@@ -134,7 +135,7 @@ class Recipe(BaseModel):
     def normalised_prior(self) -> tuple[float, ...]:
         """The prior, scaled to sum to 1; equal chances where none is given."""
         prior = self.prior or (1.0,) * len(self.labels)
-        return tuple(p / sum(prior) for p in prior)
+        return tuple(check_prior(prior, len(self.labels)).tolist())
 
 
 def load_recipe(path: Path) -> Recipe:

@@ -95,16 +95,10 @@ class FoldCalibrator:
         if self.calibrator is None:
             probabilities[:, self.known], members[:, self.known] = 1, True
         else:
-            own = _renormalised(np.asarray(prior)[self.known])
             probabilities[:, self.known], members[:, self.known] = self.calibrator.predict(
-                logits[:, self.known], own.tolist()
+                logits[:, self.known], [prior[label] for label in self.known]
             )
         return probabilities, members
-
-
-def _renormalised(prior: Floats) -> Floats:
-    """A prior of some of the labels, scaled to sum to 1; even where it is 0 for all of them."""
-    return prior / prior.sum() if prior.sum() > 0 else np.full(len(prior), 1 / len(prior))
 
 
 def fold_calibrators(

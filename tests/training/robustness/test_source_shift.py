@@ -13,7 +13,7 @@ from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
-from calcinosis.training.crossval import cross_validate
+from calcinosis.training.crossval import check_rows, cross_validate
 from calcinosis.training.evaluate import out_of_fold
 from calcinosis.training.fit.device import Device
 from calcinosis.training.fit.prepare import prepare_data
@@ -139,7 +139,6 @@ def test_no_probability_goes_to_what_was_not_learnt(
     judged: tuple[dict[str, Any], Path], confounded: tuple[Path, list[Row]]
 ) -> None:
     assert judged[0]["leave_source_out"]["book"]["confusion"]["milium"]["calcinosis_cutis"] == 0
-    assert out_of_fold._renormalised(np.array([0.2, 0.3])) == pytest.approx([0.4, 0.6])
 
 
 def test_the_other_of_a_source_is_left_out_alone(judged: tuple[dict[str, Any], Path]) -> None:
@@ -182,6 +181,37 @@ def test_without_body_sites_none_can_be_left_out(tmp_path: Path) -> None:
     with pytest.raises(ManifestError, match="body_site"):
         judge((tmp_path, rows), tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "left_out", "code", "says"),
+    [
+        (
+            {"source": "negatives"},
+            True,
+            "too_few_labels",
+            "without the source clinic and fold 0, only other",
+        ),
+        ({"source": "negatives"}, False, "", ""),
+        ({"fold": 1}, False, "too_few_labels", "without fold 0, only other"),
+        ({"fold": 0}, False, "too_few_folds", "split"),
+    ],
+)
+def test_photos_that_leave_one_label_to_learn_from_are_refused(
+    tmp_path: Path, changes: dict[str, Any], left_out: bool, code: str, says: str
+) -> None:
+    """Conditions of one clinic and `other` alone elsewhere; conditions in one fold; all in one fold."""
+    rows = [replace(row, source="clinic") for row in draw_set(tmp_path, of_each=5)]
+    if "fold" in changes:
+        rows = [replace(row, fold=0) for row in rows]
+    rows = [replace(row, **changes) if row.label == "other" else row for row in rows]
+    options = RunOptions(out=tmp_path / "run", leave_source_out=left_out)
+    if not code:
+        check_rows(rows, tmp_path, tiny_recipe(), options)
+        return
+    with pytest.raises(ManifestError, match=says) as caught:
+        check_rows(rows, tmp_path, tiny_recipe(), options)
+    assert caught.value.code == code
 
 
 def test_a_single_source_cannot_be_left_out(tmp_path: Path) -> None:
