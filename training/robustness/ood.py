@@ -1,7 +1,6 @@
 """What is said of what was never learnt: conditions left out, and pictures that are no photographs of skin."""
 
 import copy
-import csv
 import logging
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -13,9 +12,16 @@ import numpy as np
 from PIL import Image, ImageDraw
 from sklearn.datasets import load_sample_images
 
-from calcinosis.common.errors import ManifestError, PhotoError, TrainingError, unreadable_photos
+from calcinosis.common.errors import (
+    DataError,
+    ManifestError,
+    PhotoError,
+    TrainingError,
+    unreadable_photos,
+)
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row, open_source, read_manifest
+from calcinosis.data.table import Table
 from calcinosis.model.finding import Outcome
 from calcinosis.model.labels import OTHER
 from calcinosis.model.ood import DermoscopyDetector
@@ -157,15 +163,17 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Opener]:
         ManifestError, PhotoError: if a picture is absent or cannot be read.
     """
     try:
-        with path.open(encoding="utf-8-sig", newline="") as stream:
+        with Table(path, needs=("file", "reason")) as table:
             files = [
                 line["file"]
-                for line in csv.DictReader(stream)
+                for line in table.dicts()
                 if line["reason"].startswith("no clinical photograph")
             ]
-    except (OSError, KeyError, UnicodeDecodeError, csv.Error):
+    except DataError as error:
         raise TrainingError(
-            "bad_list", "is no CSV with the columns file and reason", name=str(path)
+            "bad_list",
+            f"is no CSV with the columns file and reason: {error.message}",
+            name=str(path),
         ) from None
     return {file: _checked(root, file) for file in files}
 

@@ -163,3 +163,13 @@ def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:
     (tmp_path / "list.csv").write_text("name\nx.jpg\n")
     with pytest.raises(TrainingError, match="columns file and reason"):
         read_off_topic(tmp_path / "list.csv", tmp_path)
+    (tmp_path / "list.csv").write_text("file,reason\nx.jpg\n")
+    with pytest.raises(TrainingError, match="row 2") as caught:
+        read_off_topic(tmp_path / "list.csv", tmp_path)
+    assert caught.value.code == "bad_list"
+
+
+def test_a_list_may_have_semicolons(tmp_path: Path) -> None:
+    row = draw_set(tmp_path, of_each=1)[0]
+    (tmp_path / "list.csv").write_text(f"file;reason\n{row.file};no clinical photograph: food\n")
+    assert list(read_off_topic(tmp_path / "list.csv", tmp_path)) == [row.file]
