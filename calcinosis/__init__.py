@@ -69,7 +69,9 @@ __all__ = [
 
 def __getattr__(name: str) -> Any:
     if name == "__version__":
-        value: Any = _version()
+        from calcinosis.common.version import package_version
+
+        value: Any = package_version()
     elif name in _FROM:
         from importlib import import_module
 
@@ -82,15 +84,3 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted({*(name for name in globals() if name.startswith("__")), *__all__})
-
-
-def _version() -> str:
-    """The version of the package, installed or not."""
-    if (_CHECKOUT / "pyproject.toml").is_file():
-        import tomllib
-
-        with (_CHECKOUT / "pyproject.toml").open("rb") as file:
-            return str(tomllib.load(file)["project"]["version"])
-    from importlib.metadata import version
-
-    return version("calcinosis")

@@ -38,12 +38,9 @@ for _command in (
 
 def _print_version(wanted: bool) -> None:
     if wanted:
-        from importlib import metadata
+        from calcinosis.common.version import package_version
 
-        try:
-            print(metadata.version("calcinosis"))
-        except metadata.PackageNotFoundError:  # a checkout that is not installed
-            print("calcinosis, not installed")
+        print(package_version())
         raise typer.Exit
 
 

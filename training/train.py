@@ -12,9 +12,11 @@ from typing import Any, Final
 import numpy as np
 import torch
 
+from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import atomic_write, write_json
 from calcinosis.common.options import RunOptions
 from calcinosis.common.progress import track
+from calcinosis.common.version import package_version
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import save_checkpoint
 from calcinosis.model.config import CheckpointConfig
@@ -68,7 +70,7 @@ def train(
     """
     device = device or Device(options.device, options.precision)
     check_rows(rows, root, recipe, options)
-    facts = read_facts(options.facts or options.out / FILE)
+    facts = _read_facts(options)
     pictures = read_pictures(options, root, recipe)
     folds = {row.fold for row in assign_missing_folds(rows)}
     groups = dermoscopy_groups(options, recipe, len(folds))
@@ -99,6 +101,15 @@ def train(
             write_json(options.out / "metrics.json", metrics)
             write_card(options.out)
     return config
+
+
+def _read_facts(options: RunOptions) -> Facts:
+    """What the card shall say: of the file that was given, which has to be there, or of the folder's own."""
+    if options.facts and not options.facts.is_file():
+        raise TrainingError(
+            "bad_facts", "is no file; check the name given as --facts", name=str(options.facts)
+        )
+    return read_facts(options.facts or options.out / FILE)
 
 
 def _config(
@@ -162,6 +173,7 @@ def _provenance(rows: Sequence[Row], recipe: Recipe, command: str) -> dict[str, 
         "manifest_digest": manifest_digest(rows),
         "versions": {
             "python": platform.python_version(),
-            **{name: version(name) for name in ("calcinosis", "torch", "timm", "scikit-learn")},
+            "calcinosis": package_version(),
+            **{name: version(name) for name in ("torch", "timm", "scikit-learn")},
         },
     }

@@ -4,6 +4,8 @@ import json
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from importlib import metadata
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +21,14 @@ from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor, map_in_order
 from calcinosis.training import evaluation as evaluate_module
+from calcinosis.training import train as train_module
 from calcinosis.training.crossval import cross_validate
 from calcinosis.training.evaluate.predictions import read_predictions
 from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.fit.features import compute_features
 from calcinosis.training.recipe import Recipe
+from calcinosis.training.train import train
 from tests.drawings import draw
 from tests.training.drawn_sets import draw_set, tiny_recipe
 from tests.training.drawn_sets import train_quietly as run
@@ -189,6 +193,29 @@ def test_a_run_of_photos_that_were_changed_is_another(
     finally:
         os.utime(photo, ns=(was.st_atime_ns, was.st_mtime_ns))
     assert caught.value.code == "other_run"
+
+
+def test_facts_that_are_not_there_are_missed_before_the_training(tmp_path: Path) -> None:
+    rows = draw_set(tmp_path, of_each=5)
+    options = RunOptions(out=tmp_path / "run", facts=tmp_path / "fcats.toml")
+    with pytest.raises(TrainingError, match=r"fcats\.toml") as caught:
+        train(rows, tmp_path, tiny_recipe(), options)
+    assert caught.value.code == "bad_facts"
+    assert not options.out.exists()
+
+
+def test_a_checkout_that_is_not_installed_knows_its_version(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def version(name: str) -> str:
+        if name == "calcinosis":
+            raise PackageNotFoundError(name)
+        return "1"
+
+    monkeypatch.setattr(metadata, "version", version)
+    monkeypatch.setattr(train_module, "version", version)
+    versions = train_module._provenance([], tiny_recipe(), "")["versions"]
+    assert versions["calcinosis"].count(".") == 2
 
 
 def test_a_photo_that_cannot_be_read_is_named(tmp_path: Path) -> None:
