@@ -301,7 +301,7 @@ def cached_features(network: Network, maps: FeatureMaps, cache: Path, device: De
     """What `compute_features` gives, from the cache folder where it is known."""
     key = {
         "maps": maps.digest,
-        "weights": weights_digest(network),
+        "weights": weights_digest(network.trainable),
         "multi_scale": network.multi_scale,
     }
     path = cache / f"features-{_hashed(key)}.safetensors"

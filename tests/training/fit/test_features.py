@@ -12,7 +12,8 @@ from PIL import Image
 from calcinosis.data.manifest import Row
 from calcinosis.model.preprocessing import Preprocessing
 from calcinosis.training.fit.device import Device
-from calcinosis.training.fit.features import centre_crop_maps
+from calcinosis.training.fit.features import FeatureMaps, cached_features, centre_crop_maps
+from tests.drawings import tiny_network
 
 Values = np.ndarray
 
@@ -63,6 +64,20 @@ def test_feature_maps_are_of_the_photos_as_they_are_and_of_the_precision(tmp_pat
     assert not np.array_equal(maps(rows, tmp_path / "elsewhere", Plain()), first)
     paint(tmp_path / "photos", 2, "green")
     assert not np.array_equal(maps(rows, tmp_path / "photos", Plain()), first)
+
+
+def test_features_are_kept_for_whatever_head_is_to_come(tmp_path: Path) -> None:
+    """The head's first weights come of the seed, and its width of the label set; neither is read."""
+    network, other = tiny_network(frozen_stages=2), tiny_network(frozen_stages=2)
+    other.head = torch.nn.Linear(other.channels, 7)
+    values = np.random.default_rng(0).normal(size=(3, 16, 8, 8)).astype(np.float16)
+    maps, device = FeatureMaps(np.arange(3), values, "drawn"), Device(precision="float32")
+    first = cached_features(network, maps, tmp_path, device)
+    assert np.array_equal(cached_features(other, maps, tmp_path, device), first)
+    assert len(list(tmp_path.iterdir())) == 1
+    with torch.no_grad():
+        next(other.trainable.parameters()).mul_(2)
+    assert not np.array_equal(cached_features(other, maps, tmp_path, device), first)
 
 
 def test_a_second_run_waits_for_the_one_that_fills_the_cache(
