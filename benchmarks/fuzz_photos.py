@@ -27,8 +27,8 @@ from typing import Any, Final
 
 from calcinosis.benchmarks.damage import damaged_files
 from calcinosis.benchmarks.visitor import Visitor, served
+from calcinosis.common.cpu import map_in_order
 from calcinosis.model.config import SHIPPED
-from calcinosis.model.predictor import map_in_order
 from calcinosis.page.words import words
 
 _SECONDS: Final = 0.5

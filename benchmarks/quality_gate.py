@@ -41,6 +41,7 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import find_quality_issue
+from calcinosis.training.evaluate.bootstrap import wilson_interval
 
 Degrade = Callable[[Image.Image], Image.Image]
 _SIDES = (260, 192, 128, 96, 64)  # pixels on the shorter side
@@ -247,10 +248,8 @@ def _saved(photo: Image.Image) -> Image.Image:
 
 def _share(count: int, total: int) -> str:
     """A share with its 95 % Wilson interval."""
-    p, z = count / total, 1.96
-    centre = (p + z * z / (2 * total)) / (1 + z * z / total)
-    spread = z * np.sqrt(p * (1 - p) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    return f"{p:6.1%} ({max(0, centre - spread):.1%} to {min(1, centre + spread):.1%})"
+    low, high = wilson_interval(count, total)
+    return f"{count / total:6.1%} ({low:.1%} to {high:.1%})"
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ the part it was at, and Ray gives that part to another.
 """
 
 import logging
-import os
 from collections.abc import Generator
 from typing import Any
 
@@ -39,7 +38,6 @@ def read_on_ray(run: Run, *, workers: int) -> Generator[int, None, None]:
         ValueError: if the prior is not usable.
         ModuleNotFoundError: where the extra `scale` is missing.
     """
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # nothing is told to anybody
     import ray
     import ray.data
 

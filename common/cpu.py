@@ -1,15 +1,18 @@
-"""How many processor cores there are to use, and how two of them are."""
+"""How many processor cores there are to use, and how several of them are."""
 
 import math
 import os
-from collections.abc import Callable
-from concurrent.futures import Future
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from threading import Thread
 from typing import TypeVar
 
 First = TypeVar("First")
 Second = TypeVar("Second")
+Given = TypeVar("Given")
+Made = TypeVar("Made")
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -63,3 +66,25 @@ def side_by_side(first: Callable[[], First], second: Callable[[], Second]) -> tu
         run()
     other = second()
     return done.result(), other
+
+
+def map_in_order(
+    function: Callable[[Given], Made],
+    items: Iterable[Given],
+    *,
+    workers: int,
+    ahead: int | None = None,
+) -> Iterator[Made]:
+    """The function of each item, in their order, in as many threads as `workers`.
+
+    No more than `ahead` of them are begun before they are asked for: twice as many as threads unless given.
+    """
+    ahead = 2 * workers if ahead is None else ahead
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[Made]] = deque()
+        for item in items:
+            waiting.append(pool.submit(function, item))
+            if len(waiting) > ahead:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()

@@ -1,18 +1,16 @@
 """Reading a photo: from a picture to a finding."""
 
 import copy
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from calcinosis.common.cpu import available_cores, side_by_side
+from calcinosis.common.cpu import available_cores, map_in_order, side_by_side
 from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
@@ -26,23 +24,6 @@ from calcinosis.model.words import words
 
 if TYPE_CHECKING:  # PyTorch is loaded where it is the backend, and nowhere else
     from calcinosis.model.network import Network
-
-Given = TypeVar("Given")
-Made = TypeVar("Made")
-
-
-def map_in_order(
-    function: Callable[[Given], Made], items: Iterable[Given], *, workers: int
-) -> Iterator[Made]:
-    """The function of each item, in their order, in as many threads as `workers` and not far ahead."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[Made]] = deque()
-        for item in items:
-            waiting.append(pool.submit(function, item))
-            if len(waiting) > 2 * workers:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
 
 class Predictor:

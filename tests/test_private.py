@@ -126,11 +126,11 @@ def test_who_switched_something_on_keeps_it() -> None:
         [
             sys.executable,
             "-c",
-            "import calcinosis, os; print(os.environ['RAY_USAGE_STATS_ENABLED'])",
+            "import os, calcinosis.page.server; print(os.environ['GRADIO_ANALYTICS_ENABLED'])",
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "RAY_USAGE_STATS_ENABLED": "1"},
+        env=os.environ | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "True"},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "1"
+    assert done.stdout.strip() == "True"

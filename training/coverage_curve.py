@@ -24,6 +24,7 @@ from calcinosis.training.evaluate.frequencies import reference_probabilities
 from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
 from calcinosis.training.evaluate.predictions import Predictions, read_predictions
+from calcinosis.training.report.formatting import markdown_table
 
 Floats = NDArray[np.float64]
 Mask = NDArray[np.bool_]
@@ -167,8 +168,7 @@ def curve_table(curve: Curve, coverages: Sequence[float] = COVERAGES) -> str:
                 f"{point.size:.2f}",
             ]
         )
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(head, rows)
 
 
 def main(

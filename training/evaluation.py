@@ -7,12 +7,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from calcinosis.common.cpu import available_cores
+from calcinosis.common.cpu import available_cores, map_in_order
 from calcinosis.common.errors import DataError, PhotoError, TrainingError
 from calcinosis.common.files import disk_full_error
 from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, check_files, open_source
-from calcinosis.model.predictor import Predictor, map_in_order
+from calcinosis.model.predictor import Predictor
 from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import make_predictions

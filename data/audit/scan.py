@@ -1,10 +1,9 @@
 """The one pass over the photos: each is opened once, and little of it is kept."""
 
 import io
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from calcinosis.common.cpu import map_in_order
 from calcinosis.common.files import file_digest
 from calcinosis.common.progress import track
 from calcinosis.data.manifest import Row, resolve
@@ -107,7 +107,9 @@ def scan(
             )
             batch.clear()
 
-    opened = _opened(rows, root, open_photo, workers)
+    # The next few are opened while the backbone works on the last ones.
+    places = ((number, resolve(root, row)) for number, row in enumerate(rows))
+    opened = map_in_order(partial(_open, open_photo), places, workers=workers, ahead=_BATCH)
     for item in track(opened, "Reading the photographs", total=len(rows)):
         if isinstance(item, Unreadable):
             unreadable.append(item)
@@ -122,21 +124,8 @@ def scan(
 _Opened = tuple[Image.Image, ScannedPhoto]
 
 
-def _opened(
-    rows: Sequence[Row], root: Path, open_photo: OpenPhoto, workers: int
-) -> Iterator[_Opened | Unreadable]:
-    """The photos in their order, the next few being opened while the last ones are worked on."""
-    with ThreadPoolExecutor(workers) as pool:
-        ahead: deque[Future[_Opened | Unreadable]] = deque()
-        for number, row in enumerate(rows):
-            ahead.append(pool.submit(_open, number, resolve(root, row), open_photo))
-            if len(ahead) > _BATCH:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
-
-
-def _open(number: int, path: Path, open_photo: OpenPhoto) -> _Opened | Unreadable:
+def _open(open_photo: OpenPhoto, place: tuple[int, Path]) -> _Opened | Unreadable:
+    number, path = place
     try:
         photo = open_photo(path)
         thumbnail = photo.copy()

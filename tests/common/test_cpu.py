@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -61,3 +62,18 @@ def test_where_no_thread_is_started_both_are_called_all_the_same(
 
     monkeypatch.setattr(threading.Thread, "start", refuse)
     assert cpu.side_by_side(lambda: "a", lambda: "b") == ("a", "b")
+
+
+def test_items_are_begun_in_their_order_and_not_far_ahead() -> None:
+    begun: list[int] = []
+
+    def note(item: int) -> int:
+        begun.append(item)
+        return -item
+
+    made = cpu.map_in_order(note, iter(range(100)), workers=1, ahead=5)
+    assert next(made) == 0
+    time.sleep(0.05)
+    assert len(begun) <= 6
+    assert list(made) == [-item for item in range(1, 100)]
+    assert begun == list(range(100))

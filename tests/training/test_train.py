@@ -14,12 +14,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from calcinosis.common.cpu import map_in_order
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.photo import open_photo
-from calcinosis.model.predictor import Predictor, map_in_order
+from calcinosis.model.predictor import Predictor
 from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training import train as train_module
 from calcinosis.training.crossval import cross_validate

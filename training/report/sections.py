@@ -16,7 +16,7 @@ from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.metrics.kernels import Array
-from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample
+from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS, Sample, conditions_only
 from calcinosis.training.evaluate.predictions import Predictions
 from calcinosis.training.report import plots
 from calcinosis.training.report.figures import external_figures, list_figures
@@ -205,13 +205,10 @@ def _reliability_bins(
 
 def _selective(metrics: Metrics, predictions: Predictions) -> Context:
     lines, rows = [], []
-    targets = predictions.where(predictions.label != predictions.background)
-    conditions = targets.probabilities[:, :-1]
-    total = conditions.sum(axis=1, keepdims=True)
-    conditions = np.divide(conditions, total, out=np.zeros_like(conditions), where=total > 0)
+    targets, conditions = conditions_only(Sample(predictions, np.ones((len(predictions), 1))))
     for words, table, p in (
         ("All photographs, all labels", predictions, predictions.probabilities),
-        ("Photographs of the conditions, among the conditions", targets, conditions),
+        ("Photographs of the conditions, among the conditions", targets.predictions, conditions),
     ):
         if not len(table):
             continue
