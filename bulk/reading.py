@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from calcinosis.common.errors import CalcinosisError, DataError
+from calcinosis.common.errors import CalcinosisError
 from calcinosis.data.manifest import open_source
 
 Record = dict[str, Any]
@@ -47,7 +47,7 @@ class Worker:
     def _read(self, row: int, file: str) -> Record:
         try:
             finding = self._reader.read(open_source(self._root, file))
-        except (CalcinosisError, DataError) as error:
+        except CalcinosisError as error:
             return failure(row, file, error.code, error.message)
         except Exception as error:  # one photo of millions must not end the run
             return failure(row, file, "unexpected", f"{type(error).__name__}: {error}")

@@ -52,7 +52,7 @@ class Run:
 
         Raises:
             CheckpointError: if the checkpoint cannot be loaded.
-            ValueError: if the prior is not usable.
+            ValueError: if the prior or the language is not usable.
             BulkError: `workers_end`, `rows_lost` or `disk_full`.
         """
         with disk_full_error(self.out, BulkError, "give the same command again"):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from PIL import Image
 
 
-@handle_errors("doctor", "predict")
+@handle_errors("doctor", "train")
 def doctor(
     checkpoint: CheckpointOption = None,
     renew: Annotated[

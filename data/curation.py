@@ -35,7 +35,8 @@ class Decision:
     """What becomes of a photo: its label and kind, or dropped, and why.
 
     `label` is empty when the photo is dropped. `rule` says which line decided:
-    "condition", "rule", "mismatch", "watch word", "weights", "quality", "no label" or "default".
+    "condition", "rule", "mismatch", "watch word", "weights", "quality", "no label" or "default", and of a
+    folder of one's own "label" or "no label's name".
     """
 
     label: str

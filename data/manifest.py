@@ -173,9 +173,12 @@ def resolve(root: Path, row: Row) -> Path:
         An absolute path without symbolic links, which lies below the root and is a file.
 
     Raises:
-        ManifestError: when the photo is absent, is no file, is reached through a loop of links, or
-            lies outside the root.
+        ManifestError: when the photo is absent, is no file, is reached through a loop of links, lies
+            outside the root or in a shard.
     """
+    if _shard_of(root, row.file):
+        cure = "lies in a shard, and this wants files of their own; unpack the shard into a folder"
+        raise ManifestError("in_shard", cure, name=row.file)
     return _locate(root, row.file)
 
 

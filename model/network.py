@@ -62,8 +62,9 @@ class PooledMap(NamedTuple):
 class Network(nn.Module):
     """A backbone cut into stages that stay `frozen` and `trainable` ones, with a linear `head`.
 
-    With `multi_scale`, the head reads the stages one by one, from the last frozen one to the last: early ones still see a lesion of a few pixels and how it shines, which the last has
-    given up for what ImageNet asks. Each is pooled twice, by its mean and by GeM.
+    With `multi_scale`, the head reads the stages one by one, from the last frozen one to the last: early ones
+    still see a lesion of a few pixels and how it shines, which the last has given up for what ImageNet asks.
+    Each is pooled twice, by its mean and by GeM.
 
     With `flip_tta`, the head reads the mean over a photo and its mirror image (test-time augmentation by
     flipping), in twice the time: skin has no left and right, so both get the same logits.

@@ -119,7 +119,8 @@ class Curve:
     def choose(self, coverages: Sequence[float], weight: float) -> dict[int, float]:
         """For each fold the coverage that is best on the others: right namings minus weighted wrong ones.
 
-        Each inner fold is calibrated on those that are neither it nor the outer one.
+        The background's threshold of each inner fold is set on those that are neither it nor the outer one. The
+        conditions' thresholds stay the run's, which the outer fold's patients had a part in, whatever the coverage.
         """
         folds = np.unique(self.predictions.fold).tolist()
         chosen = {}

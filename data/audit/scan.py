@@ -91,7 +91,7 @@ def scan(
         The readable photos and the others, each in the order of the rows.
 
     Raises:
-        ManifestError: when a listed file is not there.
+        ManifestError: when a listed file is not there, or lies in a shard.
     """
     scanned: list[ScannedPhoto] = []
     unreadable: list[Unreadable] = []
@@ -107,8 +107,8 @@ def scan(
             )
             batch.clear()
 
+    places = [(number, resolve(root, row)) for number, row in enumerate(rows)]
     # The next few are opened while the backbone works on the last ones.
-    places = ((number, resolve(root, row)) for number, row in enumerate(rows))
     opened = map_in_order(partial(_open, open_photo), places, workers=workers, ahead=_BATCH)
     for item in track(opened, "Reading the photographs", total=len(rows)):
         if isinstance(item, Unreadable):

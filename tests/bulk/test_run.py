@@ -13,6 +13,7 @@ from typing import IO, Any
 import pytest
 
 from calcinosis.bulk import worker_pool
+from calcinosis.bulk.on_ray import _read_parts
 from calcinosis.bulk.reading import Job
 from calcinosis.bulk.run import open_run
 from calcinosis.bulk.table import FINISHED
@@ -68,6 +69,16 @@ def test_a_table_says_what_reading_one_by_one_says(
     assert not list(out.glob(".*"))
 
 
+def test_a_wrong_language_is_met_before_workers_of_ray_are_asked(
+    photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    run = open_run(photos / "manifest.csv", Job(photos, checkpoint, language="xx"), out)
+    with pytest.raises(ValueError, match="xx"):
+        next(_read_parts(None, run, workers=1))
+    assert not out.exists()
+
+
 def test_what_was_not_finished_is_read_and_nothing_else(
     photos: Path, checkpoint: Path, expected: Said, tmp_path: Path
 ) -> None:
@@ -90,7 +101,8 @@ def test_a_killed_run_leaves_no_worker_and_goes_on(
     program = """if __name__ == "__main__":
         import sys
         from pathlib import Path
-        from calcinosis.bulk.reading import Job
+        from calcinosis.bulk.on_ray import _read_parts
+from calcinosis.bulk.reading import Job
         from calcinosis.bulk.run import open_run
 
         photos, checkpoint, out = map(Path, sys.argv[1:])

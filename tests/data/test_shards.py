@@ -9,7 +9,7 @@ import pytest
 
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
-from calcinosis.data.manifest import Row, check_files, open_source, path_of, stamp_of
+from calcinosis.data.manifest import Row, check_files, open_source, path_of, resolve, stamp_of
 from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}
@@ -67,6 +67,13 @@ def test_a_tar_gives_every_photo_under_its_name(tmp_path: Path) -> None:
     before = stamp_of(tmp_path, "train-0.tar/a.jpg")
     os.utime(tmp_path / "train-0.tar", (0, 0))
     assert stamp_of(tmp_path, "train-0.tar/a.jpg") != before
+
+
+def test_what_wants_files_says_that_it_takes_no_shard(tmp_path: Path) -> None:
+    write_tar(tmp_path / "train-0.tar", {"a.jpg": b"first"})
+    with pytest.raises(ManifestError, match="unpack the shard") as caught:
+        resolve(tmp_path, Row("train-0.tar/a.jpg", "other", "clinic", "p1"))
+    assert caught.value.code == "in_shard"
 
 
 @pytest.mark.parametrize("layout", ["content", "bytes", "image"])

@@ -147,12 +147,12 @@ def check_coverage(
         fewest = fewest_patients(label, labels, groups, folds)
         needed = patients_needed(share)
         if fewest < needed:
-            most = fewest / (fewest + 1)
+            most = math.floor(1000 * fewest / (fewest + 1)) / 1000
             raise TrainingError(
                 "too_few_patients",
                 f"coverage.{label} = {share:g} takes {needed} calibration patients of the label in every fold, "
-                f'and one has {fewest}; those support {math.floor(1000 * most) / 1000:g} at most: ask for coverage={{"{label}": '
-                f"{math.floor(1000 * most) / 1000:g}}} in the recipe, or add photographs of more patients",
+                f"and one has {fewest}; those support {most:g} at most: ask for "
+                f'coverage={{"{label}": {most:g}}} in the recipe, or add photographs of more patients',
             )
 
 
@@ -178,8 +178,9 @@ def fit_calibrator(
 ) -> Calibrator:
     """Calibration and prediction sets from out-of-fold logits (n, labels).
 
-    The thresholds are set on the photos that the calibration was fitted on, and hold for networks of which another is then fitted on all photos: an approximation, which the coverage measured
-    fold by fold, on photos that had no part in any of it, shows the size of.
+    The thresholds are set on the photos that the calibration was fitted on, and by the networks of the folds, while
+    they are used with one that is fitted on all photos: an approximation, which the coverage measured fold by fold,
+    on photos that had no part in any of it, shows the size of.
     """
     calibration = fit_calibration(logits, labels)
     probabilities = calibration.probabilities(logits)

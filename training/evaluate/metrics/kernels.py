@@ -118,7 +118,7 @@ def calibration_error(
 
 
 def risk_coverage(confidence: Array, loss: Mask | Array, weights: Array) -> tuple[Array, Array]:
-    """(t, r) coverage, and the mean loss of what is kept, when only the most_confident photos are kept."""
+    """(t, r) coverage, and the mean loss of what is kept, when only the most confident photos are kept."""
     kept = accepted_weight(confidence, np.ones_like(confidence), weights)
     return _divide(kept, kept[-1]), _divide(accepted_weight(confidence, loss, weights), kept)
 
@@ -147,7 +147,7 @@ def area_under_generalised_risk(confidence: Array, loss: Mask | Array, weights: 
 
 
 def selective_risk(target: float, confidence: Array, loss: Mask | Array, weights: Array) -> Array:
-    """The mean loss of the most_confident photos, as few as make up at least this coverage."""
+    """The mean loss of the most confident photos, as few as make up at least this coverage."""
     coverage, risk = risk_coverage(confidence, loss, weights)
     first = (coverage >= target - _ROUNDING).argmax(axis=0)
     return risk[first, np.arange(weights.shape[1])]
