@@ -34,7 +34,7 @@ class DermoscopyFit:
 
     Attributes:
         detector: learnt from all photographs and pictures.
-        of_fold: detectors that each held a fold of both out.
+        of_fold: detectors that each held a fold of both out, from the threshold too.
         fold: (m,) the place in `of_fold` of the one that has not learnt from a picture.
         refused: (n,) which photographs are refused by the detector that has not learnt from them.
         caught: (m,) which pictures are.
@@ -63,6 +63,9 @@ def fit_dermoscopy(
 ) -> DermoscopyFit:
     """Fit the detector; its threshold is the one that `CLINICAL` of the photographs pass out of fold.
 
+    In the figures a fold's photographs and pictures meet the threshold that `CLINICAL` of the other folds'
+    photographs pass, so that the share refused is measured and not set.
+
     Args:
         photos: (n, channels) embeddings of clinical photographs.
         folds: (n,) their folds.
@@ -86,13 +89,15 @@ def fit_dermoscopy(
         picture_scores[held_out] = boundary.scores(pictures[held_out])
         place[held_out] = number
         boundaries.append(boundary)
-    threshold = float(np.quantile(photo_scores, CLINICAL))
+    thresholds = np.array(
+        [np.quantile(photo_scores[folds != number], CLINICAL) for number in numbers]
+    )
     return DermoscopyFit(
-        detector=_above(_boundary(photos, pictures), threshold),
-        of_fold=tuple(_above(boundary, threshold) for boundary in boundaries),
+        detector=_above(_boundary(photos, pictures), float(np.quantile(photo_scores, CLINICAL))),
+        of_fold=tuple(map(_above, boundaries, thresholds)),
         fold=place,
-        refused=photo_scores > threshold,
-        caught=picture_scores > threshold,
+        refused=photo_scores > thresholds[np.searchsorted(numbers, folds)],
+        caught=picture_scores > thresholds[place],
     )
 
 
