@@ -270,14 +270,21 @@ class Run:
             metric: a dotted name, such as `auroc.milium`.
 
         Raises:
-            PredictionsError: `not_paired`, if the runs are of other photos, labels or groups.
+            PredictionsError: `not_paired`, if the runs are of other photos, labels or groups, or assume other
+                frequencies of the labels.
             KeyError: if no figure has that name.
         """
         from calcinosis.training.evaluate.metrics.compute import paired_difference
 
-        prior = self.metrics.nested.get("prior")
+        prior, others = (run.metrics.nested.get("prior") or () for run in (self, other))
+        if [round(share, 9) for share in prior] != [round(share, 9) for share in others]:
+            raise PredictionsError(
+                "not_paired",
+                f"assumes another prior than {self.folder}; give both recipes one prior to compare them",
+                name=str(other.folder),
+            )
         return MetricValue.from_json(
-            paired_difference(self.predictions, other.predictions, metric, prior=prior)
+            paired_difference(self.predictions, other.predictions, metric, prior=prior or None)
         )
 
 

@@ -1,6 +1,7 @@
 """The public API: what the documentation shows is what happens."""
 
 import doctest
+import json
 import os
 import socket
 import subprocess
@@ -12,9 +13,12 @@ import pytest
 import calcinosis as cc
 import calcinosis.api as api
 import calcinosis.metrics as metrics
+from calcinosis.common.errors import PredictionsError
 from calcinosis.data.manifest import Row, write_manifest
 from calcinosis.data.synthetic import draw
 from calcinosis.model.labels import LABELS
+from calcinosis.training.evaluate.predictions import write_predictions
+from tests.training.tables import drawn_table
 
 EACH = 10
 
@@ -95,6 +99,22 @@ def test_a_table_of_metrics_says_what_is_undefined() -> None:
     assert "&lt;b&gt;" in metrics._repr_html_()
     assert list(metrics.below("by_source")) == ["<b>.ece"]
     assert metrics.table()[0] == ("ece", None, None, None, 3)
+
+
+def test_runs_at_other_priors_are_not_compared(tmp_path: Path) -> None:
+    runs = []
+    for name, prior in (
+        ("even", [0.25] * 4),
+        ("again", [0.25] * 4),
+        ("rare", [0.1, 0.1, 0.1, 0.7]),
+    ):
+        write_predictions(drawn_table(), tmp_path / name / "predictions.csv")
+        (tmp_path / name / "metrics.json").write_text(json.dumps({"prior": prior}))
+        runs.append(cc.Run.read(tmp_path / name))
+    assert runs[0].compare(runs[1], "brier").value == 0
+    with pytest.raises(PredictionsError, match="another prior") as caught:
+        runs[0].compare(runs[2], "brier")
+    assert caught.value.code == "not_paired"
 
 
 def test_a_recipe_that_is_not_there_is_named(home: Path) -> None:
