@@ -55,7 +55,7 @@ class Run:
             ValueError: if the prior or the language is not usable.
             BulkError: `workers_end`, `rows_lost` or `disk_full`.
         """
-        with disk_full_error(self.out, BulkError, "give the same command again"):
+        with disk_full_error(self.out, "give the same command again", BulkError):
             if self.left:
                 with WorkerPool(self.job, workers=workers) as pool:
                     self.claim()

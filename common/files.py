@@ -24,16 +24,14 @@ _CHUNK: Final = 1024 * 1024
 
 @contextmanager
 def disk_full_error(
-    folder: Path,
-    kind: type[CalcinosisError] = TrainingError,
-    again: str = "go on with --resume",
+    folder: Path, again: str, kind: type[CalcinosisError] = TrainingError
 ) -> Iterator[None]:
     """Say in one line that the disk is full.
 
     Args:
         folder: that is written to.
+        again: how one goes on once there is space, such as "go on with --resume".
         kind: of the error.
-        again: how one goes on once there is space.
 
     Raises:
         CalcinosisError: of that kind, `disk_full`, in place of what the writer of some file said.

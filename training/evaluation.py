@@ -41,7 +41,9 @@ def evaluate(
                 name=row.file,
             )
     check_files(rows, root)
-    rows = read_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
+    again = "give the same command again"
+    with disk_full_error(out, again):
+        rows = read_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
 
     logits = read_logits(predictor, rows, root)
     reference = config.calibration.probabilities(logits)
@@ -52,7 +54,7 @@ def evaluate(
         config.conformal.prediction_sets(reference),
     )
     metrics = compute_metrics(predictions, prior=config.prior)
-    with disk_full_error(out):
+    with disk_full_error(out, again):
         write_results(predictions, metrics, out)
     return metrics
 

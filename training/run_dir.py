@@ -38,7 +38,7 @@ def lock_run_dir(
             f"name a folder in it, such as {options.out / 'run'}",
             name=str(options.out),
         )
-    with disk_full_error(options.out):
+    with disk_full_error(options.out, "go on with --resume"):
         options.work.mkdir(parents=True, exist_ok=True)
         options.out.mkdir(exist_ok=True)
         TemporaryFile(dir=options.out).close()  # better refused now than after hours

@@ -77,10 +77,10 @@ def test_a_digest_is_the_one_of_the_whole_content(tmp_path: Path) -> None:
 
 
 def test_safetensors_own_words_for_a_full_disk_are_understood() -> None:
-    with pytest.raises(TrainingError), disk_full_error(Path("run")):
+    with pytest.raises(TrainingError), disk_full_error(Path("run"), "go on"):
         raise SafetensorError("I/O error: No space left on device (os error 28)")
 
 
 def test_another_error_of_the_disk_passes() -> None:
-    with pytest.raises(PermissionError), disk_full_error(Path("run")):
+    with pytest.raises(PermissionError), disk_full_error(Path("run"), "go on"):
         raise PermissionError(errno.EACCES, "Permission denied")

@@ -1,5 +1,6 @@
 """Training from drawn photos to a checkpoint: it learns, it resumes, it says what went wrong."""
 
+import errno
 import json
 import os
 from collections.abc import Iterator
@@ -130,6 +131,21 @@ def test_a_run_that_was_stopped_ends_with_the_same_weights(
     first, second = (load_file(out / "model.safetensors") for out in (whole, tmp_path))
     assert all(torch.equal(first[name], second[name]) for name in first)
     assert (tmp_path / "metrics.json").read_text() == (whole / "metrics.json").read_text()
+
+
+def test_a_full_disk_does_not_point_to_an_option_that_evaluate_lacks(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, rows, out = trained
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    for name in ("write_results", "read_skin_tones"):
+        monkeypatch.setattr(evaluate_module, name, full)
+        with pytest.raises(TrainingError, match="give the same command again") as caught:
+            evaluate(rows[:4], root, out, tmp_path)
+        assert caught.value.code == "disk_full"
 
 
 def test_a_photo_without_an_answer_is_named(
