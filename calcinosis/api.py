@@ -185,10 +185,13 @@ class Photos(Sequence["Row"]):
     def split(self, audit: "Audit | None" = None, *, folds: int = 5, seed: int = 0) -> "Photos":
         """The photos, each with a fold; those of one group stay together, and so do an audit's copies.
 
+        Photos that have a fold keep it, so that adding photos moves none; a manifest with an empty column
+        `fold` is divided anew.
+
         Args:
             audit: of these photos; what it found to show one picture gets one group.
             folds: how many.
-            seed: another one gives another split.
+            seed: another one gives another split of the photos that have no fold.
 
         Raises:
             ManifestError: `too_few_groups`, when a label has fewer groups than there are folds.

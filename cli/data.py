@@ -163,8 +163,12 @@ def audit(
 def split(
     manifest: ManifestOption,
     out: Annotated[Path, typer.Option("--out", help="CSV to write.")],
-    folds: Annotated[int, typer.Option(min=2, help="How many folds.")] = 5,
-    seed: Annotated[int, typer.Option(help="Another seed gives another split.")] = 0,
+    folds: Annotated[
+        int, typer.Option(min=2, help="How many folds; a photo that has one keeps it.")
+    ] = 5,
+    seed: Annotated[
+        int, typer.Option(help="Another seed gives another split of photos without a fold.")
+    ] = 0,
     leave_source_out: Annotated[
         bool, typer.Option("--leave-source-out", help="One fold a source instead.")
     ] = False,

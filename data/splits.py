@@ -1,6 +1,7 @@
 """Folds for cross-validation that no patient, picture or copy of a picture crosses."""
 
 import hashlib
+import logging
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -12,6 +13,8 @@ from scipy.sparse.csgraph import connected_components
 
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.manifest import Row
+
+log = logging.getLogger(__name__)
 
 _NAMED: Final = 3
 
@@ -50,6 +53,10 @@ def assign_folds(rows: Sequence[Row], folds: int = 5, seed: int = 0) -> list[Row
     if folds < 2:
         raise ManifestError("too_few_folds", f"{folds} is too few folds; ask for 2 or more")
     _check_known_folds(rows, folds)
+    if rows and all(row.fold is not None for row in rows):
+        log.warning(
+            "every photo has a fold already and keeps it; empty the column fold to divide them anew"
+        )
     units = _units(rows)
     balance = _Balance(rows, units, folds, seed)
     balance.check_enough_groups()

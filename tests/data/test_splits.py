@@ -130,6 +130,14 @@ def test_another_seed_gives_another_split():
     assert assign_folds(rows, seed=0) != assign_folds(rows, seed=1)
 
 
+def test_that_folds_are_kept_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    rows = assign_folds([a_row(i) for i in range(30)], folds=3)
+    assert not caplog.messages
+    assert assign_folds(rows, folds=10, seed=7) == rows
+    (said,) = caplog.messages
+    assert "every photo has a fold already and keeps it" in said
+
+
 def test_too_few_groups_names_the_label():
     rows = [a_row(i) for i in range(9)] + [
         a_row(i, "milium", group=f"m{i % 4}") for i in range(10, 20)
