@@ -28,14 +28,14 @@ _COLUMNS: Final = {
 }
 
 
-def describe(pool: Path = POOL) -> dict[str, Any]:
+def describe() -> dict[str, Any]:
     """The card of the curated list, with the list's digest in it.
 
     The vocabulary is that of the Croissant format specification, version 1.1, as `mlcroissant` writes it.
     """
     import mlcroissant as mlc
 
-    with pool.open(encoding="utf-8") as stream:
+    with POOL.open(encoding="utf-8") as stream:
         columns = stream.readline().strip().split(",")
     fields = [
         mlc.Field(
@@ -50,9 +50,9 @@ def describe(pool: Path = POOL) -> dict[str, Any]:
     file = mlc.FileObject(
         id="pool.csv",
         name="pool.csv",
-        content_url=pool.relative_to(HERE).as_posix(),
+        content_url=POOL.relative_to(HERE).as_posix(),
         encoding_formats=["text/csv"],
-        sha256=file_digest(pool),
+        sha256=file_digest(POOL),
     )
     card = mlc.Metadata(
         ctx=mlc.Context(conforms_to="http://mlcommons.org/croissant/1.1"),

@@ -12,6 +12,7 @@ Floats = NDArray[np.float64]
 
 _ROUNDING = 1e-9
 _BISECTIONS = 60
+_CONFIDENCE = 0.95
 
 
 class Conformal(BaseModel):
@@ -80,12 +81,12 @@ class Conformal(BaseModel):
             members[leader == named, mimic] = True
         return members
 
-    def lower_bound(self, label: int, confidence: float = 0.95) -> float | None:
-        """The coverage that a label has with this confidence, given how few patients set its threshold.
+    def lower_bound(self, label: int) -> float | None:
+        """The coverage that a label has with 95 % confidence, given how few patients set its threshold.
 
         Over draws of n calibration patients, the coverage of a threshold at the k-th smallest of their
         scores follows Beta(n + 1 - k, k) (Marques F. 2023, arXiv:2303.02770). The bound is its quantile at
-        1 - confidence, for new patients who come as these came. None where patients were not counted, and
+        0.05, for new patients who come as these came. None where patients were not counted, and
         where they are too few for a bound: the label then stands in every set.
 
         >>> conformal = Conformal(coverage=0.9, thresholds=(0.1, 0.2), patients=(15, 29))
@@ -96,11 +97,11 @@ class Conformal(BaseModel):
             return None
         n = self.patients[label]
         k = threshold_rank(n, self.coverage[label])
-        return None if k == 0 else _beta_quantile(1 - confidence, n, k)
+        return None if k == 0 else _beta_quantile(1 - _CONFIDENCE, n, k)
 
     @cached_property
     def lower_bounds(self) -> tuple[float | None, ...]:
-        """`lower_bound` of each label, at 95 % confidence."""
+        """`lower_bound` of each label."""
         return tuple(self.lower_bound(label) for label in range(len(self.thresholds)))
 
 

@@ -30,9 +30,7 @@ MIMICS: Final = (("gouty_tophus", "calcinosis_cutis"),)
 the mimic. A pair leaves when networks that learnt nothing of a site and of a source tell the two apart there."""
 
 
-def joined(
-    labels: Sequence[str], mimics: Sequence[tuple[str, str]] = MIMICS
-) -> tuple[tuple[int, int], ...]:
+def joined(labels: Sequence[str]) -> tuple[tuple[int, int], ...]:
     """The pairs of mimics among some labels, by the labels' numbers."""
     place = {label: number for number, label in enumerate(labels)}
-    return tuple((place[a], place[b]) for a, b in mimics if a in place and b in place)
+    return tuple((place[a], place[b]) for a, b in MIMICS if a in place and b in place)

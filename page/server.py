@@ -42,6 +42,7 @@ from calcinosis.page.ports import asked_port, check_port
 from calcinosis.page.quiz import Quiz
 from calcinosis.page.validation_stats import Figure, Mixups, read_mixups, read_validation_stats
 
+_AT_ONCE = 2  # photos that are read; the others wait
 _FOLDER = "calcinosis-demo"  # how the server's folder for temporary files begins
 _LEFT = re.compile(rf"{_FOLDER}-([0-9]{{1,9}})-[a-z0-9_]{{8}}")  # as `mkdtemp` names what begins so
 
@@ -112,7 +113,6 @@ def build_app(
     record: Mapping[str, Figure] = MappingProxyType({}),
     quiz: Sequence[tuple[Path, str]] = (),
     mixups: Mixups | None = None,
-    concurrency: int = 2,
 ) -> gr.Blocks:
     """The page for a reader, with one public endpoint, `/finding_v1`.
 
@@ -121,11 +121,10 @@ def build_app(
         record: how often its prediction sets were right, by label.
         quiz: photographs with their labels to practise on, beside the cases in words.
         mixups: what its prediction sets kept for what, to show after the quiz.
-        concurrency: photos read at the same time; the others wait.
     """
     answers = Answers(reader, record, quiz, mixups)
     hidden: dict[str, Any] = {"api_visibility": "private", "show_progress": "hidden"}
-    shared: dict[str, Any] = {"concurrency_limit": concurrency, "concurrency_id": "reading"}
+    shared: dict[str, Any] = {"concurrency_limit": _AT_ONCE, "concurrency_id": "reading"}
     with gr.Blocks(title="calcinosis", analytics_enabled=False, fill_width=True) as app:
         parts = {
             name: gr.HTML(text, js_on_load=views.script(name), apply_default_css=False)
@@ -155,7 +154,7 @@ def build_app(
         if "quiz" in parts:
             _add_quiz(parts["quiz"], answers.quiz, {**hidden, **shared})
         gr.api(answers.finding_v1, api_name="finding_v1", **shared)
-    app.queue(max_size=64, default_concurrency_limit=concurrency)
+    app.queue(max_size=64, default_concurrency_limit=_AT_ONCE)
     queue = app._queue
     queue.pending_messages_per_session = Unread(queue.pending_event_ids_session)
     return app

@@ -139,9 +139,9 @@ class Curve:
         return chosen
 
 
-def curve_table(curve: Curve, coverages: Sequence[float] = COVERAGES) -> str:
+def curve_table(curve: Curve) -> str:
     """The curve as a table in Markdown."""
-    points = {coverage: curve.measure(coverage) for coverage in coverages}
+    points = {coverage: curve.measure(coverage) for coverage in COVERAGES}
     names = sorted({name for point in points.values() for name in point.named}, key=len)
     head = [
         "coverage of `other`",

@@ -19,9 +19,7 @@ from calcinosis.training.evaluate.predictions import make_predictions
 from calcinosis.training.robustness.skin_tone import read_skin_tones
 
 
-def evaluate(
-    rows: Sequence[Row], root: Path, checkpoint: Path, out: Path, *, workers: int = 1
-) -> dict[str, Any]:
+def evaluate(rows: Sequence[Row], root: Path, checkpoint: Path, out: Path) -> dict[str, Any]:
     """Ask a checkpoint about every row; writes `predictions.csv`, `metrics.json` and `report.html` to `out`.
 
     The photo-quality gate is not applied: the figures are the network's. Where the manifest gives no
@@ -43,7 +41,7 @@ def evaluate(
     check_files(rows, root)
     again = "give the same command again"
     with disk_full_error(out, again):
-        rows = read_skin_tones(rows, root, out / "skin_tones.json", workers=workers)
+        rows = read_skin_tones(rows, root, out / "skin_tones.json")
 
     logits = read_logits(predictor, rows, root)
     reference = config.calibration.probabilities(logits)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Final
 
-from calcinosis.data.curation import Taxonomy, default_taxonomy, url_folder, words
+from calcinosis.data.curation import default_taxonomy, url_folder, words
 from calcinosis.data.manifest import OTHER, Row
 
 _LABELS_OF_A_HEAP: Final = 20
@@ -22,14 +22,14 @@ class Mismatch:
     detail: str
 
 
-def folder_mismatches(rows: Sequence[Row], taxonomy: Taxonomy | None = None) -> list[Mismatch]:
+def folder_mismatches(rows: Sequence[Row]) -> list[Mismatch]:
     """Rows whose label and folder cannot mean the same.
 
     The label is what the source calls the photo, or where it says nothing, our own. The folder is the
     last one in the photo's link and the last one in its file's path; the latter counts only where it
     is the name of some condition, since people also sort photos by year or camera.
     """
-    taxonomy = taxonomy or default_taxonomy()
+    taxonomy = default_taxonomy()
     called = [row.source_label or (row.label if row.label != OTHER else "") for row in rows]
     known = {words(name) for name in called}
     labels_in: defaultdict[str, set[str]] = defaultdict(set)

@@ -218,7 +218,6 @@ def curate(
     source: str,
     *,
     rules_of: str = "",
-    taxonomy: Taxonomy | None = None,
     notes: Sequence[str] = (),
     photos: PhotoIndex | None = None,
 ) -> BuildResult:
@@ -228,11 +227,10 @@ def curate(
         candidates: the photos as their set describes them.
         source: the name that goes into the manifest's `source` and before each `group`.
         rules_of: whose own rules of the taxonomy hold, when not the source's.
-        taxonomy: the table; the one that ships with the project by default.
         notes: what the adapter has to say itself.
         photos: the index, where every file below the root has to be accounted for.
     """
-    table = taxonomy or default_taxonomy()
+    table = default_taxonomy()
     rules = rules_of or source
     rows: list[Row] = []
     missing: list[LeftOut] = []

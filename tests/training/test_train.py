@@ -77,11 +77,11 @@ def test_serving_prepares_a_photo_as_training_did(
 ) -> None:
     """Evaluating the training photos gives what the run's own checkpoint says of them."""
     root, rows, out = trained
-    evaluate(rows[:6], root, out, tmp_path, workers=0)
+    evaluate(rows[:6], root, out, tmp_path)
     evaluated = read_predictions(tmp_path / "predictions.csv")
     assert evaluated.file == tuple(row.file for row in rows[:6])  # asked is answered
     assert "<html" in (tmp_path / "report.html").read_text()
-    evaluate(rows[3:6], root, out, tmp_path / "fewer", workers=0)
+    evaluate(rows[3:6], root, out, tmp_path / "fewer")
     fewer = read_predictions(tmp_path / "fewer" / "predictions.csv")
     assert (fewer.probabilities == evaluated.probabilities[3:]).all()  # whoever the neighbours are
     reader = Predictor(out)
@@ -159,7 +159,7 @@ def test_a_photo_without_an_answer_is_named(
 
     monkeypatch.setattr(evaluate_module, "map_in_order", short)
     with pytest.raises(TrainingError, match="20 photos were asked about and 16 answered") as caught:
-        evaluate(rows[:20], root, out, tmp_path, workers=0)
+        evaluate(rows[:20], root, out, tmp_path)
     assert caught.value.name == rows[16].file
     assert not (tmp_path / "metrics.json").exists()
 

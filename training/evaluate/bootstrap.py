@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 CONFIDENCE: Final = 0.95
+RESAMPLES: Final = 1000
+SEED: Final = 0
 _NORMAL_QUANTILE: Final = 1.959963984540054  # two-sided 95 %
 
 

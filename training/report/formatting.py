@@ -26,9 +26,7 @@ def plain_tone(tone: str) -> str:
     return tone.removeprefix(PREFIX).replace("_", " ")
 
 
-def format_estimate(
-    figure: dict[str, Any] | None, *, percent: bool = False, digits: int = 3
-) -> str:
+def format_estimate(figure: dict[str, Any] | None, *, percent: bool = False) -> str:
     """A figure with its interval in words: `0.951 (0.880 to 0.985)`, or why there is none."""
     if figure is None:
         return "not measured"
@@ -36,7 +34,7 @@ def format_estimate(
         return f"not measurable: {figure.get('reason', 'undefined')}"
 
     def say(value: float) -> str:
-        return f"{value:.1%}" if percent else f"{value:.{digits}f}"
+        return f"{value:.1%}" if percent else f"{value:.3f}"
 
     if figure["low"] is None:
         return f"{say(figure['value'])} (no interval: {figure.get('reason', 'undefined')})"

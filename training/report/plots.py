@@ -62,12 +62,11 @@ def _svg(figure: Figure, name: str, description: str) -> str:
     return text.replace("<svg", label, 1)
 
 
-def _shares(axes: Axes, *, x: str = "", y: str = "", both: bool = True) -> None:
+def _shares(axes: Axes, *, x: str, y: str) -> None:
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_ylim(-0.02, 1.02)
-    if both:
-        axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
-        axes.set_xlim(-0.02, 1.02)
+    axes.xaxis.set_major_formatter(PercentFormatter(1, decimals=0))
+    axes.set_xlim(-0.02, 1.02)
     axes.set_xlabel(x)
     axes.set_ylabel(y)
 

@@ -82,4 +82,4 @@ def figures_of(
     predictions: Predictions, prior: Sequence[float] | None, resamples: int = 1000
 ) -> dict[str, Any]:
     """The block of figures of a predictions table."""
-    return compute_block(predictions, checked_prior(prior, len(predictions.labels)), resamples, 0)
+    return compute_block(predictions, checked_prior(prior, len(predictions.labels)), resamples)

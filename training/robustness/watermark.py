@@ -14,7 +14,12 @@ from numpy.typing import NDArray
 from calcinosis.data.dataset import PhotoDataset
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing
-from calcinosis.training.evaluate.bootstrap import group_resamples, percentile_interval
+from calcinosis.training.evaluate.bootstrap import (
+    RESAMPLES,
+    SEED,
+    group_resamples,
+    percentile_interval,
+)
 from calcinosis.training.evaluate.metrics.kernels import Array, weighted_mean
 from calcinosis.training.evaluate.out_of_fold import FoldCalibrator, kept_logits
 from calcinosis.training.evaluate.predictions import Predictions
@@ -114,7 +119,7 @@ def _not_measured(reason: str) -> dict[str, Any]:
 
 
 def watermark_effect(
-    before: Array, after: Array, group: Sequence[str], *, resamples: int = 1000, seed: int = 0
+    before: Array, after: Array, group: Sequence[str], *, resamples: int = RESAMPLES
 ) -> dict[str, dict[str, Any]]:
     """How far a probability moves when a watermark is pasted onto, or masked out of, each photo.
 
@@ -123,7 +128,6 @@ def watermark_effect(
         after: (n,) the same for the changed photo.
         group: (n,) the photos' groups.
         resamples: bootstrap draws of whole groups.
-        seed: of the draws.
 
     Returns:
         `mean_change` (after minus before; 0 where the mark only adds noise) and
@@ -141,7 +145,7 @@ def watermark_effect(
         if not ((values >= 0) & (values <= 1)).all():
             raise ValueError("a probability lies between 0 and 1")
     change = after - before
-    draws = list(group_resamples(group, resamples=resamples, seed=seed, chunk_size=100))
+    draws = list(group_resamples(group, resamples=resamples, seed=SEED, chunk_size=100))
     return {
         name: _mean_with_interval(values, draws)
         for name, values in (("mean_change", change), ("mean_absolute_change", np.abs(change)))

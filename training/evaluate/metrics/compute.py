@@ -8,6 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calcinosis.training.evaluate.bootstrap import (
+    RESAMPLES,
+    SEED,
     group_resamples,
     wilson_interval,
 )
@@ -42,8 +44,7 @@ def compute_metrics(
     predictions: Predictions,
     *,
     prior: Sequence[float] | None,
-    resamples: int = 1000,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """Every figure of a predictions table, overall and by subgroup, as plain JSON values.
 
@@ -53,7 +54,6 @@ def compute_metrics(
             `brier` and `conformal.mean_set_size_prior` are weighted to them. None keeps the
             frequencies of the table.
         resamples: bootstrap draws of whole groups behind each interval.
-        seed: of the draws.
 
     Returns:
         Nested by the dots of a name: `metrics["auroc"]["milium"]`. A figure is
@@ -77,9 +77,9 @@ def compute_metrics(
         "labels": list(predictions.labels),
         "prior": None if frequencies is None else frequencies.tolist(),
         "resamples": resamples,
-        "seed": seed,
+        "seed": SEED,
     }
-    metrics |= compute_block(predictions, frequencies, resamples, seed)
+    metrics |= compute_block(predictions, frequencies, resamples)
     for field, names in (
         ("by_source", predictions.source),
         ("by_skin_tone", predictions.skin_tone),
@@ -91,7 +91,6 @@ def compute_metrics(
                 predictions.where(np.array([n == name for n in names])),
                 frequencies,
                 resamples,
-                seed,
                 smallest=SMALLEST_SUBGROUP,
             )
             for name in sorted(set(names) - {""})
@@ -106,8 +105,7 @@ def paired_difference(
     metric: str,
     *,
     prior: Sequence[float] | None = None,
-    resamples: int = 1000,
-    seed: int = 0,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """A figure of `a` minus the same figure of `b`, on the same photos and the same resamples.
 
@@ -117,7 +115,6 @@ def paired_difference(
         metric: a dotted name, such as `auroc.calcinosis_cutis`.
         prior: as for `compute_metrics`, for both.
         resamples: bootstrap draws of whole groups.
-        seed: of the draws.
 
     Returns:
         `{"value", "low", "high", "n"}` of the difference, null with a `reason` where undefined.
@@ -140,9 +137,7 @@ def paired_difference(
     first, second = (
         {
             ".".join((found.name, *estimate.name)): estimate
-            for estimate in _all_weightings(table, frequencies, resamples, seed, [found])[
-                found.name
-            ]
+            for estimate in _all_weightings(table, frequencies, resamples, [found])[found.name]
         }
         for table in (a, b)
     )
@@ -157,8 +152,6 @@ def compute_repeated(
     tables: Sequence[Predictions],
     *,
     prior: Sequence[float] | None,
-    resamples: int = 1000,
-    seed: int = 0,
 ) -> dict[str, Any]:
     """Every figure as its mean over repeated cross-validations of the same photos.
 
@@ -168,8 +161,6 @@ def compute_repeated(
     Args:
         tables: of the same photos in the same order, each predicted with folds of another seed.
         prior: as for `compute_metrics`.
-        resamples: bootstrap draws of whole groups.
-        seed: of the draws.
 
     Raises:
         PredictionsError: the tables differ in labels or photos.
@@ -179,7 +170,7 @@ def compute_repeated(
         raise PredictionsError("not_paired", "the tables have other photos or other labels")
     frequencies = checked_prior(prior, len(first.labels))
     weighted = [
-        _all_weightings(table, frequencies, resamples, seed, METRICS.values()) for table in tables
+        _all_weightings(table, frequencies, RESAMPLES, METRICS.values()) for table in tables
     ]
     block: dict[str, Any] = {"repeats": len(tables)}
     for name, found in weighted[0].items():
@@ -221,7 +212,7 @@ def checked_prior(prior: Sequence[float] | None, labels: int) -> Array | None:
 
 
 def compute_block(
-    predictions: Predictions, prior: Array | None, resamples: int, seed: int, smallest: int = 0
+    predictions: Predictions, prior: Array | None, resamples: int, smallest: int = 0
 ) -> dict[str, Any]:
     """All figures of one table, nested by name, with its counts and without subgroups."""
     names = predictions.labels
@@ -232,7 +223,7 @@ def compute_block(
     }
     if len(predictions) < smallest:
         return block | {"reason": f"fewer than {smallest} photos: counts only"}
-    estimates = _all_weightings(predictions, prior, resamples, seed, METRICS.values())
+    estimates = _all_weightings(predictions, prior, resamples, METRICS.values())
     for name, found in estimates.items():
         for estimate in found:
             _put(block, (*METRICS[name].path, *estimate.name), estimate.to_json())
@@ -248,7 +239,6 @@ def _all_weightings(
     predictions: Predictions,
     prior: Array | None,
     resamples: int,
-    seed: int,
     metrics: Iterable[Metric],
 ) -> dict[str, list[Estimate]]:
     """Each metric's estimates: first the table's own value, then one per resample."""
@@ -258,7 +248,7 @@ def _all_weightings(
     parts = {name: [[estimate.values] for estimate in found] for name, found in estimates.items()}
     chunk_size = max(1, _CELLS_AT_ONCE // len(predictions))
     for weights in group_resamples(
-        predictions.group, resamples=resamples, seed=seed, chunk_size=chunk_size
+        predictions.group, resamples=resamples, seed=SEED, chunk_size=chunk_size
     ):
         sample = Sample(predictions, weights, prior)
         for metric in chosen:
