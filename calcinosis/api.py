@@ -316,7 +316,7 @@ def crossval(
     Raises:
         ValidationError: for a setting that the recipe does not have, or cannot have.
         TrainingError: `missing_config`, `bad_config`; `other_run`, if `out` holds a run of another recipe
-            or of other photos; `disk_full`; `diverged`.
+            or of other photos, or of these before they were changed; `disk_full`; `diverged`.
         ManifestError, PhotoError, BackboneError: naming the file and the cure.
 
     Examples:

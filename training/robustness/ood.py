@@ -81,17 +81,21 @@ def evaluate_ood(
         photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
         `suggestive`, how many are taken for one condition; and of pictures `retake`, how many are
         refused by the gate of photo quality. Conditions are judged by the prediction set alone, pictures
-        by all that a reader does.
+        by all that a reader does. Conditions never learnt are not there where all of `other` has one
+        source label.
     """
     learnt = oof_predictions(data, logits)
     kinds = {
         "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
     }
-    log.info("conditions it had never learnt")
-    unseen, alone = _without_conditions(data)
-    asked = oof_logits(unseen, work / "unseen", alone)
-    never = oof_predictions(unseen, asked)
-    kinds["conditions it had never learnt"] = _of_others(never, never, alone)
+    if len({row.source_label for row in data.rows if row.label == OTHER}) > 1:
+        log.info("conditions it had never learnt")
+        unseen, alone = _without_conditions(data)
+        asked = oof_logits(unseen, work / "unseen", alone)
+        never = oof_predictions(unseen, asked)
+        kinds["conditions it had never learnt"] = _of_others(never, never, alone)
+    else:  # what learns without them would know no `other` at all
+        log.info("all of `other` has one source label: no condition of it can be held out whole")
     reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
     for kind, own in {**_pictures(), **pictures}.items():

@@ -9,7 +9,7 @@ import pytest
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row, write_manifest
+from calcinosis.data.manifest import Row, read_manifest, write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.data.synthetic import draw_set
 from calcinosis.model.config import load_config
@@ -21,6 +21,7 @@ from calcinosis.training.robustness.ood import (
     _outcome,
     _pictures,
     _without_conditions,
+    evaluate_ood,
     read_off_topic,
     read_pictures,
 )
@@ -83,7 +84,7 @@ def test_every_kind_has_its_shares(trained: tuple[Path, Path, dict[str, dict]]) 
             assert 0 <= figure["low"] <= figure["value"] <= figure["high"] <= 1
         assert 0 <= block["suggestive"] <= block["n"]
     card = (out / "README.md").read_text()
-    assert "Conditions it had never learnt: refused" in card
+    assert "Other conditions, which it had never learnt: out of scope" in card
     assert load_config(out).ood is not None
 
 
@@ -118,6 +119,23 @@ def test_dermoscopy_teaches_what_is_refused_as_such(
     assert config.dermoscopy is not None
     assert config.training["dermoscopy"] == 6
     assert "Dermoscopy, refused by its look" in (out / "README.md").read_text()
+
+
+def test_an_other_without_names_is_not_held_out_whole(
+    trained: tuple[Path, Path, dict[str, dict]], tmp_path: Path
+) -> None:
+    root, out, _ = trained
+    rows = [
+        replace(
+            row, source_label="", label=row.label if row.label == "milium" else "other", kind=""
+        )
+        for row in read_manifest(root / "manifest.csv", labels=LABELS)
+    ]
+    recipe = tiny_recipe(method="probe", frozen_stages=2, labels=("milium", "other"))
+    data = prepare_data(assign_folds(rows), root, recipe, root / "cache", Device())
+    logits = np.random.default_rng(0).normal(size=(len(rows), 2))
+    kinds = evaluate_ood(data, logits, out, tmp_path, {})
+    assert set(kinds) == {"conditions it had learnt", *_pictures()}
 
 
 def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
