@@ -4,14 +4,13 @@ python -m docs.figures    # puts them into the README again, after a checkpoint 
 """
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from calcinosis.model.config import SHIPPED
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.report.figures import EXTERNAL, averaged, external_figures, list_figures
-from calcinosis.training.report.formatting import format_estimate, plain_name
+from calcinosis.training.report.formatting import format_estimate, markdown_table, plain_name
 
 README: Final = Path(__file__).parents[1] / "README.md"
 BEGIN: Final = "<!-- figures: written by docs/figures.py -->"
@@ -62,7 +61,7 @@ def summary(metrics: dict[str, Any]) -> str:
             f"Cross-validated on {metrics['n']:,} photographs of {metrics['groups']:,} patients or pictures of the "
             f"sources learnt from, no patient split (in brackets the 95 % interval, over patients){_repeats(metrics)}:",
             "",
-            table(["", *head], rows),
+            markdown_table(["", *head], rows),
             "",
             " ".join(
                 [
@@ -102,7 +101,7 @@ def external(metrics: dict[str, Any]) -> list[str]:
         [title, *(row.get(left_out, "–") for left_out in columns)] for title, row in cells.items()
     ]
     head = ["Left out of training:", *columns]
-    return ["On what it had not learnt from:", "", table(head, rows), ""]
+    return ["On what it had not learnt from:", "", markdown_table(head, rows), ""]
 
 
 def every_figure(metrics: dict[str, Any]) -> str:
@@ -110,13 +109,7 @@ def every_figure(metrics: dict[str, Any]) -> str:
     rows = [
         [row.title, row.text, f"{row.figure['n']:,}"] for row in list_figures(averaged(metrics))
     ]
-    return table(["Figure", "Value (95 % interval)", "Photos"], rows)
-
-
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A table in Markdown."""
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return markdown_table(["Figure", "Value (95 % interval)", "Photos"], rows)
 
 
 def with_figures(readme: str, metrics: dict[str, Any]) -> str:

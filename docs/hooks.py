@@ -14,8 +14,8 @@ sys.path.insert(0, str(ROOT))
 
 from calcinosis.data.catalogue import list_sets, shown  # noqa: E402 - found through the path above
 from calcinosis.model.config import SHIPPED, load_config  # noqa: E402
-from calcinosis.training.report.formatting import plain_name  # noqa: E402
-from docs.figures import every_figure, read_metrics, summary, table  # noqa: E402
+from calcinosis.training.report.formatting import markdown_table, plain_name  # noqa: E402
+from docs.figures import every_figure, read_metrics, summary  # noqa: E402
 
 log = logging.getLogger("mkdocs.hooks.calcinosis")
 
@@ -59,7 +59,7 @@ def catalogue() -> str:
         counts = [shown(number) for number in held]
         rows.append([entry.title, *counts, entry.licence, entry.conditions])
     head = ["Set", "Calcinosis cutis", "Gouty tophi", "Milia", "Licence", "Conditions"]
-    return table(head, rows)
+    return markdown_table(head, rows)
 
 
 def learnt_from() -> str:
@@ -70,4 +70,4 @@ def learnt_from() -> str:
         for label, count in training["photos"].items()
     ]
     sources = ", ".join(f"{name} {count:,}" for name, count in training["sources"].items())
-    return f"{table(['Label', 'Photos', 'Patients or pictures'], rows)}\n\nSources: {sources}."
+    return f"{markdown_table(['Label', 'Photos', 'Patients or pictures'], rows)}\n\nSources: {sources}."
