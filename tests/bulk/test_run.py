@@ -101,8 +101,7 @@ def test_a_killed_run_leaves_no_worker_and_goes_on(
     program = """if __name__ == "__main__":
         import sys
         from pathlib import Path
-        from calcinosis.bulk.on_ray import _read_parts
-from calcinosis.bulk.reading import Job
+        from calcinosis.bulk.reading import Job
         from calcinosis.bulk.run import open_run
 
         photos, checkpoint, out = map(Path, sys.argv[1:])
