@@ -11,7 +11,7 @@ from urllib.parse import parse_qs
 import gradio as gr
 from gradio.queueing import AsyncQueue
 from gradio.utils import LRUCache
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 MOST_UNREAD: Final = 256
 """Sessions whose answers may wait to be fetched: a few times what the queue holds."""
@@ -52,20 +52,29 @@ class Forgetting:
         self.page = page
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        try:
+        if not (session := _session(scope)):
             await self.app(scope, receive, send)
-        finally:
-            if session := _session(scope):
-                self._forget(session)
+            return
+        gone = stayed = False
 
-    def _forget(self, session: str) -> None:
+        async def receive_noting() -> Message:
+            nonlocal gone
+            message = await receive()
+            gone = gone or message["type"] == "http.disconnect"
+            return message
+
+        try:
+            await self.app(scope, receive_noting, send)
+            stayed = not gone
+        finally:
+            self._forget(session, left=not stayed)
+
+    def _forget(self, session: str, *, left: bool) -> None:
         queue, states = self.page._queue, self.page.state_holder
-        asked = (
-            queue.event_ids_to_events.get(event)
-            for event in queue.pending_event_ids_session.get(session, ())
-        )
-        if any(event.alive for event in asked if event):
-            return  # something else was asked meanwhile, and its answer is still to come
+        asked = queue.pending_event_ids_session.get(session, set())
+        events = (queue.event_ids_to_events.get(event) for event in asked)
+        if asked and (not left or any(event.alive for event in events if event)):
+            return  # something else was asked meanwhile: its answer is still to come, or to be fetched
         queue.pending_messages_per_session.pop(session, None)
         queue.pending_event_ids_session.pop(session, None)
         states.session_data.pop(session, None)

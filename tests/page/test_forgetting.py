@@ -1,5 +1,6 @@
 """Once a visitor has an answer, or has left, the server knows nothing of the visit."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any
@@ -86,9 +87,39 @@ def test_what_was_asked_meanwhile_is_still_answered(page: gr.Blocks) -> None:
     queue.pending_event_ids_session["them"] = {"asked"}
     queue.pending_messages_per_session["them"] = messages = forgetting.AsyncQueue()
     queue.event_ids_to_events["asked"] = Waiting()  # type: ignore[assignment]
-    door._forget("them")
+    door._forget("them", left=True)
     assert queue.pending_messages_per_session["them"] is messages
-    Waiting.alive = False
-    door._forget("them")
+    Waiting.alive = (
+        False  # answered before the stream of the question before it had ended, and not fetched yet
+    )
+    door._forget("them", left=False)
+    assert queue.pending_messages_per_session["them"] is messages
+    door._forget("them", left=True)
     del queue.event_ids_to_events["asked"]
     assert "them" not in kept(page)
+
+
+@pytest.mark.parametrize("leaves", [False, True])
+def test_an_answer_that_is_ready_before_the_last_stream_has_ended_waits_for_who_stays(
+    page: gr.Blocks, leaves: bool
+) -> None:
+    """As in the quiz, whose questions are answered in a few milliseconds."""
+    queue = page._queue
+
+    async def stream(scope: Any, receive: Any, send: Any) -> None:
+        queue.pending_event_ids_session["them"] = {"answered"}
+        queue.pending_messages_per_session["them"] = forgetting.AsyncQueue()
+        if leaves:
+            await receive()
+
+    async def receive() -> dict[str, str]:
+        return {"type": "http.disconnect"}
+
+    async def send(message: Any) -> None:
+        raise AssertionError(message)
+
+    scope = {"path": "/gradio_api/queue/data", "query_string": b"session_hash=them"}
+    asyncio.run(forgetting.Forgetting(stream, page=page)(scope, receive, send))
+    assert ("them" in kept(page)) == (not leaves)
+    queue.pending_messages_per_session.pop("them", None)
+    queue.pending_event_ids_session.pop("them", None)
