@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -29,6 +30,7 @@ from calcinosis.training.evaluate.predictions import read_predictions
 from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.fit.features import compute_features
+from calcinosis.training.recalibrate import recalibrate
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.train import train
 from tests.drawings import draw
@@ -90,6 +92,18 @@ def test_serving_prepares_a_photo_as_training_did(
         assert evaluated.probabilities[i] == pytest.approx(
             list(finding.probabilities.values()), abs=1e-5
         )
+
+
+def test_the_thresholds_that_a_run_keeps_give_its_sets_again(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path
+) -> None:
+    _, _, out = trained
+    for name in ("config.json", "metrics.json", "predictions.csv"):
+        shutil.copy(out / name, tmp_path / name)
+    recalibrate(tmp_path, {})
+    sets, again = (read_predictions(folder / "predictions.csv") for folder in (out, tmp_path))
+    assert (sets.prediction_set == again.prediction_set).all()
+    assert sets.outcome == again.outcome
 
 
 def test_cached_features_equal_the_network_on_the_plain_view(
