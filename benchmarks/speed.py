@@ -29,7 +29,8 @@ import calcinosis
 from calcinosis.benchmarks import ratios
 from calcinosis.benchmarks.contenders import CONTENDERS, Ask, gather, in_onnxruntime
 from calcinosis.common.cpu import available_cores
-from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.data.locating import resolve
+from calcinosis.data.manifest import read_manifest
 from calcinosis.data.synthetic import draw
 from calcinosis.model import predictor
 from calcinosis.model.config import SHIPPED, load_config

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from calcinosis.common.errors import CalcinosisError
-from calcinosis.data.manifest import open_source
+from calcinosis.data.locating import open_source
 
 Record = dict[str, Any]
 """What is said of one photo: the columns of `bulk.table`."""

@@ -117,7 +117,8 @@ class Photos(Sequence["Row"]):
         Raises:
             ManifestError: at the first fault, naming the row and what to do; or for files that are absent.
         """
-        from calcinosis.data.manifest import check_files, read_manifest
+        from calcinosis.data.locating import check_files
+        from calcinosis.data.manifest import read_manifest
         from calcinosis.model.labels import LABELS, check_labels
 
         names = tuple(LABELS if labels is None else labels)
@@ -149,7 +150,7 @@ class Photos(Sequence["Row"]):
         Raises:
             PhotoError: if the file cannot be read as a photo.
         """
-        from calcinosis.data.manifest import open_source
+        from calcinosis.data.locating import open_source
         from calcinosis.model.photo import open_photo
 
         return open_photo(open_source(self.root, row.file), name=row.file)

@@ -24,7 +24,7 @@ def demo(
 ) -> None:
     """Serve the page in a browser, on this machine alone."""
     both_or_neither(photos, manifest)
-    from calcinosis.data.manifest import resolve
+    from calcinosis.data.locating import resolve
     from calcinosis.model.config import SHIPPED, load_config
     from calcinosis.page.ports import asked_port, check_port
 

@@ -111,7 +111,8 @@ def label_set(labels: str | None, config: Path | None) -> tuple[str, ...]:
 
 def checked_rows(manifest: Path, root: Path, labels: tuple[str, ...]) -> "list[Row]":
     """The rows of a manifest whose files are all there."""
-    from calcinosis.data.manifest import check_files, read_manifest
+    from calcinosis.data.locating import check_files
+    from calcinosis.data.manifest import read_manifest
 
     rows = read_manifest(manifest, labels=labels)
     check_files(rows, root)

@@ -7,7 +7,7 @@ from typing import Any
 from torch.utils.data import DataLoader, Dataset, default_collate
 
 from calcinosis.common.errors import DataError
-from calcinosis.data.manifest import open_source
+from calcinosis.data.locating import open_source
 
 Transform = Callable[[Path | bytes, int], Any]
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from calcinosis.data.croissant import POOL
-from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.data.locating import resolve
+from calcinosis.data.manifest import read_manifest
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.finding import Finding, outcome_of

@@ -9,7 +9,8 @@ from typing import Any
 from calcinosis.common.errors import ManifestError
 from calcinosis.common.files import write_json
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import OTHER, Row, check_files
+from calcinosis.data.locating import check_files
+from calcinosis.data.manifest import OTHER, Row
 from calcinosis.data.splits import assign_folds, check_folds, leave_one_source_out
 from calcinosis.model.conformal import patients_needed
 from calcinosis.training.evaluate.calibrate import BY_FOLD, check_coverage, fewest_patients

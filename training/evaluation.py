@@ -11,7 +11,8 @@ from calcinosis.common.cpu import available_cores, map_in_order
 from calcinosis.common.errors import DataError, PhotoError, TrainingError
 from calcinosis.common.files import disk_full_error
 from calcinosis.common.progress import track
-from calcinosis.data.manifest import Row, check_files, open_source
+from calcinosis.data.locating import check_files, open_source
+from calcinosis.data.manifest import Row
 from calcinosis.model.predictor import Predictor
 from calcinosis.training.crossval import write_results
 from calcinosis.training.evaluate.metrics.compute import compute_metrics

@@ -12,7 +12,8 @@ from filelock import FileLock, Timeout
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import disk_full_error, write_json
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row, stamp_of
+from calcinosis.data.locating import stamp_of
+from calcinosis.data.manifest import Row
 from calcinosis.training.fit.device import Device
 from calcinosis.training.recipe import Recipe
 

@@ -14,7 +14,8 @@ from calcinosis.data.audit.folders import folder_mismatches
 from calcinosis.data.audit.page import page
 from calcinosis.data.audit.scan import Embed, GreyPictures, OpenPhoto, ScannedPhoto, scan
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
-from calcinosis.data.manifest import Row, check_files
+from calcinosis.data.locating import check_files
+from calcinosis.data.manifest import Row
 from calcinosis.data.splits import join_groups
 from calcinosis.data.table import Table, write_errors, write_table
 

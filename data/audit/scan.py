@@ -15,7 +15,8 @@ from PIL import Image
 from calcinosis.common.cpu import map_in_order
 from calcinosis.common.files import file_digest
 from calcinosis.common.progress import track
-from calcinosis.data.manifest import Row, resolve
+from calcinosis.data.locating import resolve
+from calcinosis.data.manifest import Row
 
 OpenPhoto = Callable[[Path], Image.Image]
 Embed = Callable[[Sequence[Image.Image]], np.ndarray]

@@ -10,12 +10,11 @@ from hypothesis import strategies as st
 
 from calcinosis.common.errors import ManifestError
 from calcinosis.data.croissant import POOL
+from calcinosis.data.locating import check_files, resolve
 from calcinosis.data.manifest import (
     Row,
-    check_files,
     leave_out,
     read_manifest,
-    resolve,
     write_manifest,
 )
 from calcinosis.data.manifest_index import index_manifest

@@ -9,7 +9,8 @@ import pytest
 
 from calcinosis.common.errors import DataError, ManifestError
 from calcinosis.data import shards
-from calcinosis.data.manifest import Row, check_files, open_source, path_of, resolve, stamp_of
+from calcinosis.data.locating import check_files, open_source, path_of, resolve, stamp_of
+from calcinosis.data.manifest import Row
 from calcinosis.data.shards import open_shard
 
 CONTENT = {"a.jpg": b"first", "sub/é.jpg": b"second", "c.jpg": b"third"}

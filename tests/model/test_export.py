@@ -12,7 +12,8 @@ import torch
 from huggingface_hub import ModelCard
 
 from calcinosis.common.errors import CheckpointError
-from calcinosis.data.manifest import read_manifest, resolve
+from calcinosis.data.locating import resolve
+from calcinosis.data.manifest import read_manifest
 from calcinosis.model.checkpoint import load_checkpoint
 from calcinosis.model.config import CONFIG, GRAPH, SHIPPED, WEIGHTS, load_config
 from calcinosis.model.engine import OnnxBackend

@@ -27,7 +27,8 @@ from calcinosis.common.cache import cached_arrays
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row, stamp_of
+from calcinosis.data.locating import stamp_of
+from calcinosis.data.manifest import Row
 from calcinosis.model.network import Network
 from calcinosis.model.photo import open_photo
 from calcinosis.model.preprocessing import Preprocessing

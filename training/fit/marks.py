@@ -21,7 +21,8 @@ from calcinosis.common.progress import track
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
 from calcinosis.data.curation import printed_marks
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row, stamp_of
+from calcinosis.data.locating import stamp_of
+from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
 
 Box = tuple[float, float, float, float]

@@ -20,7 +20,8 @@ from calcinosis.common.errors import (
     unreadable_photos,
 )
 from calcinosis.common.options import RunOptions
-from calcinosis.data.manifest import Row, open_source, read_manifest
+from calcinosis.data.locating import open_source
+from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.data.table import Table
 from calcinosis.model.finding import Outcome
 from calcinosis.model.labels import OTHER

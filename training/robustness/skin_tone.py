@@ -19,7 +19,8 @@ from calcinosis.common.errors import CalcinosisError, unreadable_photos
 from calcinosis.common.files import write_json
 from calcinosis.common.progress import track
 from calcinosis.data.dataset import PhotoDataset, batches
-from calcinosis.data.manifest import Row, stamp_of
+from calcinosis.data.locating import stamp_of
+from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
 
 PREFIX: Final = "ita_estimate:"

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from calcinosis.data.audit.watermarks import Mark, Sighting
-from calcinosis.data.manifest import Row, open_source
+from calcinosis.data.locating import open_source
+from calcinosis.data.manifest import Row
 from calcinosis.model.photo import open_photo
 from calcinosis.training.fit.marks import Box, Marks
 
