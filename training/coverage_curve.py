@@ -17,9 +17,9 @@ import typer
 from numpy.typing import NDArray
 
 from calcinosis.model.config import CheckpointConfig, load_config
-from calcinosis.model.conformal import Conformal, patients_needed, threshold_rank
+from calcinosis.model.conformal import Conformal, patients_needed
 from calcinosis.model.labels import joined
-from calcinosis.training.evaluate.calibrate import BY_FOLD, patient_scores
+from calcinosis.training.evaluate.calibrate import BY_FOLD, patient_scores, threshold_at
 from calcinosis.training.evaluate.frequencies import reference_probabilities
 from calcinosis.training.evaluate.metrics.registry import Sample
 from calcinosis.training.evaluate.metrics.suggestive import malignant
@@ -71,11 +71,9 @@ class Curve:
         scores = patient_scores(
             self.reference[:, background], calibration & (table.label == background), table.group
         )
-        rank = threshold_rank(len(scores), coverage)
-        last = float(scores[rank - 1]) if rank else 0.0
         conformal = Conformal(
             coverage=(coverage,) * len(self.config.labels),
-            thresholds=(*self.thresholds[str(fold)][:-1], last),
+            thresholds=(*self.thresholds[str(fold)][:-1], threshold_at(scores, coverage)),
             joined=joined(self.config.labels),
         )
         return conformal.prediction_sets(self.reference[table.fold == fold])

@@ -11,6 +11,7 @@ anew would give.
 """
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Final
@@ -21,10 +22,15 @@ from numpy.typing import NDArray
 
 from calcinosis.common.files import write_json
 from calcinosis.model.config import CONFIG, CheckpointConfig, load_config, write_config
-from calcinosis.model.conformal import Conformal, threshold_rank
+from calcinosis.model.conformal import Conformal
 from calcinosis.model.finding import outcome_of
 from calcinosis.model.labels import joined
-from calcinosis.training.evaluate.calibrate import BY_FOLD, check_coverage, patient_scores
+from calcinosis.training.evaluate.calibrate import (
+    BY_FOLD,
+    check_coverage,
+    patient_scores,
+    threshold_at,
+)
 from calcinosis.training.evaluate.frequencies import count_frequencies, reference_probabilities
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import (
@@ -60,9 +66,18 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
         for label, share in zip(config.labels, config.conformal.coverage, strict=True)
     )
     known = before["conformal"].get(BY_FOLD, {})
-    thresholds = fold_thresholds(predictions, config, shares, known)
+    thresholds = {
+        str(fold): _thresholds(
+            predictions, config, shares, predictions.fold != fold, known.get(str(fold))
+        )
+        for fold in np.unique(predictions.fold).tolist()
+    }
+    everyone = np.ones(len(predictions), dtype=bool)
+    of_all = _thresholds(predictions, config, shares, everyone, config.conformal.thresholds)
+    conformal = config.conformal.model_copy(
+        update={"coverage": shares, "thresholds": tuple(of_all)}
+    )
     predictions = with_sets(predictions, config, shares, thresholds)
-    conformal = _of_checkpoint(predictions, config, shares)
     metrics = compute_metrics(predictions, prior=before["prior"], resamples=before["resamples"])
     metrics["conformal"][BY_FOLD] = thresholds
     for name, block in before.items():
@@ -78,23 +93,23 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
     return metrics
 
 
-def fold_thresholds(
+def _thresholds(
     predictions: Predictions,
     config: CheckpointConfig,
     coverage: tuple[float, ...],
-    known: dict[str, list[float]],
-) -> dict[str, list[float]]:
-    """The thresholds of each fold's sets: those known where a coverage stays, else set on the patients of the others."""
+    rows: NDArray[np.bool_],
+    kept: Sequence[float] | None,
+) -> list[float]:
+    """Each label's threshold: the kept one where its coverage stays, else set on the patients of some rows."""
     reference = reference_probabilities(predictions, config.prior)
-    thresholds = {}
-    for fold in np.unique(predictions.fold).tolist():
-        others = predictions.fold != fold
-        thresholds[str(fold)] = [
-            known[str(fold)][label]
-            if share == config.conformal.coverage[label] and str(fold) in known
-            else _at_rank(predictions, reference, label, others, share)
-            for label, share in enumerate(coverage)
-        ]
+    thresholds = []
+    for label, share in enumerate(coverage):
+        if kept is not None and share == config.conformal.coverage[label]:
+            thresholds.append(kept[label])
+        else:
+            own = rows & (predictions.label == label)
+            scores = patient_scores(reference[:, label], own, predictions.group)
+            thresholds.append(threshold_at(scores, share))
     return thresholds
 
 
@@ -118,36 +133,6 @@ def with_sets(
         for row in members
     ]
     return replace(predictions, prediction_set=members, outcome=tuple(outcomes))
-
-
-def _of_checkpoint(
-    predictions: Predictions, config: CheckpointConfig, coverage: tuple[float, ...]
-) -> Conformal:
-    """What the checkpoint itself decides by: thresholds set on the patients of all folds."""
-    reference = reference_probabilities(predictions, config.prior)
-    everyone, old = np.ones(len(predictions), dtype=bool), config.conformal
-    thresholds = tuple(
-        old.thresholds[label]
-        if share == old.coverage[label]
-        else _at_rank(predictions, reference, label, everyone, share)
-        for label, share in enumerate(coverage)
-    )
-    return old.model_copy(update={"coverage": coverage, "thresholds": thresholds})
-
-
-def _at_rank(
-    predictions: Predictions,
-    reference: Floats,
-    label: int,
-    rows: NDArray[np.bool_],
-    coverage: float,
-) -> float:
-    """The probability that this share of a label's patients among some rows reach with their worst photo; 0 where none."""
-    scores = patient_scores(
-        reference[:, label], rows & (predictions.label == label), predictions.group
-    )
-    rank = threshold_rank(len(scores), coverage)
-    return float(scores[rank - 1]) if rank else 0.0
 
 
 def _without_sets(block: Any) -> Any:

@@ -99,8 +99,7 @@ def fit_conformal(
     thresholds, patients = [], []
     for label, share in enumerate(coverage):
         scores = patient_scores(probabilities[:, label], labels == label, groups)
-        rank = threshold_rank(len(scores), share)
-        thresholds.append(float(scores[rank - 1]) if rank >= 1 else 0.0)
+        thresholds.append(threshold_at(scores, share))
         patients.append(len(scores))
     return Conformal(
         coverage=tuple(coverage),
@@ -116,6 +115,12 @@ def patient_scores(scores: Floats, rows: NDArray[np.bool_], groups: Sequence[str
     for row in np.flatnonzero(rows).tolist():
         worst[groups[row]] = min(float(scores[row]), worst.get(groups[row], math.inf))
     return np.sort(np.array(list(worst.values()), dtype=np.float64))
+
+
+def threshold_at(scores: Floats, coverage: float) -> float:
+    """The score that about this share of patients reaches, of `patient_scores`; 0 where they are too few for it."""
+    rank = threshold_rank(len(scores), coverage)
+    return float(scores[rank - 1]) if rank else 0.0
 
 
 def fewest_patients(
