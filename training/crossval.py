@@ -16,6 +16,7 @@ from calcinosis.model.conformal import patients_needed
 from calcinosis.training.evaluate.calibrate import BY_FOLD, check_coverage, fewest_patients
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, compute_repeated
 from calcinosis.training.evaluate.out_of_fold import (
+    calibrated_predictions,
     fold_calibrators,
     oof_logits,
     oof_predictions,
@@ -162,9 +163,9 @@ def run_cross_validation(
     data = prepare_data(folded, root, recipe, options.cache_dir, device)
 
     logits = oof_logits(data, work)
-    predictions = oof_predictions(data, logits)
-    metrics = compute_metrics(predictions, prior=recipe.normalised_prior)
     calibrators = fold_calibrators(data, logits)
+    predictions = calibrated_predictions(data, logits, calibrators)
+    metrics = compute_metrics(predictions, prior=recipe.normalised_prior)
     metrics["conformal"][BY_FOLD] = thresholds_by_fold(calibrators, len(recipe.labels))
     if options.repeats > 1:
         tables = [predictions, *_repeated(data, work, options.repeats)]

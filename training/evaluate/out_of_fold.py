@@ -155,9 +155,16 @@ def oof_predictions(
         trained_on: (rows,) which photos were trained on, where not all were; a label that none of them
             has gets no probability.
     """
+    return calibrated_predictions(data, logits, fold_calibrators(data, logits, trained_on))
+
+
+def calibrated_predictions(
+    data: PreparedData, logits: Floats, calibrators: dict[int, FoldCalibrator]
+) -> Predictions:
+    """What `oof_predictions` gives, where the calibrators are there already."""
     probabilities = np.zeros(logits.shape)
     members = np.zeros(logits.shape, dtype=bool)
-    for fold, calibrator in fold_calibrators(data, logits, trained_on).items():
+    for fold, calibrator in calibrators.items():
         own = data.folds == fold
         probabilities[own], members[own] = calibrator.predict(
             logits[own], data.recipe.normalised_prior
