@@ -126,11 +126,17 @@ def test_who_switched_something_on_keeps_it() -> None:
         [
             sys.executable,
             "-c",
-            "import os, calcinosis.page.server; print(os.environ['GRADIO_ANALYTICS_ENABLED'])",
+            "import os, calcinosis.page.server as _; "
+            "print(os.environ['RAY_USAGE_STATS_ENABLED'], os.environ['GRADIO_ANALYTICS_ENABLED'])",
         ],
-        env=os.environ | {"PYTHONPATH": str(ROOT), "GRADIO_ANALYTICS_ENABLED": "True"},
+        env=os.environ
+        | {
+            "PYTHONPATH": str(ROOT),
+            "RAY_USAGE_STATS_ENABLED": "1",
+            "GRADIO_ANALYTICS_ENABLED": "True",
+        },
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.strip() == "True"
+    assert done.stdout.strip() == "1 True"
