@@ -6,7 +6,8 @@ The photographs are halved by group. Every bound of `model/quality.py` was chose
 its first 320 photographs: just beyond the last, or the last three, of them where most copies were already
 outside, and for darkness in the gap between the darkest of them (182) and the brightest copy at a tenth of the
 light (91), nearer to the copies. The second half was not looked at before it was measured (the bound on sharpness
-was then eased from 3 to 2.5, and to 1.5 for framed close-ups, since drawn pictures need it); the properties that are measured had been thought of on a sample of both.
+was then eased from 3 to 2.5, and to 1.5 for framed close-ups, since drawn pictures need it); the properties that are
+measured had been thought of on a sample of both.
 
 With `--most 160 --off-topic data/curated/excluded.csv` the second half gave: 2 of 160 good ones refused (1.2 %,
 0.3 to 4.4); caught 96 to 100 % of every kind of copy but four, which are the mildest of their kind: 18 % at a fifth of

@@ -92,7 +92,7 @@ def external(metrics: dict[str, Any]) -> list[str]:
     names = (*EXTERNAL[:4], "conformal.coverage")
     cells: dict[str, dict[str, str]] = {}
     for left_out, row in external_figures(metrics, names):
-        of = f" of {row.figure['n']:,}" if row.text.count("%") else ""
+        of = f" of {row.figure['n']:,}" if "%" in row.text else ""
         cells.setdefault(row.title, {})[left_out] = row.text + of
     if not cells:
         return []

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from calcinosis.training.evaluate.bootstrap import RESAMPLES
 from calcinosis.training.evaluate.metrics.compute import checked_prior, compute_block
 from calcinosis.training.evaluate.out_of_fold import Mask, predictions_without
 from calcinosis.training.evaluate.predictions import Predictions
@@ -56,7 +57,10 @@ def evaluate_left_out_others(data: PreparedData, work: Path) -> dict[str, Any]:
 
 
 def left_out_block(
-    predictions: Predictions, left_out: Mask, prior: Sequence[float] | None, resamples: int = 1000
+    predictions: Predictions,
+    left_out: Mask,
+    prior: Sequence[float] | None,
+    resamples: int = RESAMPLES,
 ) -> dict[str, Any]:
     """The figures of left-out photos, among the labels that the others could teach.
 
@@ -79,7 +83,7 @@ def left_out_block(
 
 
 def figures_of(
-    predictions: Predictions, prior: Sequence[float] | None, resamples: int = 1000
+    predictions: Predictions, prior: Sequence[float] | None, resamples: int = RESAMPLES
 ) -> dict[str, Any]:
     """The block of figures of a predictions table."""
     return compute_block(predictions, checked_prior(prior, len(predictions.labels)), resamples)
