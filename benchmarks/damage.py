@@ -22,6 +22,9 @@ _BOMBS: Final = (
     0.005  # share of files that would fill the memory; the largest that is allowed is slow
 )
 _HEIC: Final = 0.03  # share of HEIC files, each of which starts a process
+_CHUNKS: Final = tuple(
+    b"eXIf iCCP zTXt iTXt tEXt acTL fcTL fdAT gAMA cHRM sRGB pHYs tRNS PLTE".split()
+)
 _ON_PURPOSE: Final = 0.3  # share of files that are wrong in a way that somebody thought of
 
 
@@ -155,9 +158,11 @@ def nest(content: bytes, chance: random.Random) -> bytes:
     )
     times = chance.choice((1, 1, 20))
     if content.startswith(repair.PNG):
-        kind = chance.choice((b"eXIf", b"iCCP", b"zTXt", b"iTXt", b"tEXt", b"acTL", b"fdAT"))
-        body = chance.choice((rubbish[6:], b"a\0\0" + zlib.compress(rubbish * times)))
-        return content[:33] + chunk(kind, body) * times + content[33:]
+        kind = chance.choice(_CHUNKS)
+        packed = b"a\0\0" + zlib.compress(rubbish * times)
+        body = chance.choice((rubbish[6:], packed, rubbish[: chance.randrange(6)]))
+        place = chance.choice((33, -12))  # behind the header, or behind the pixels
+        return content[:place] + chunk(kind, body) * times + content[place:]
     if content.startswith(repair.JPEG):
         mark = chance.choice((b"\xff\xe1", b"\xff\xe2", b"\xff\xed", b"\xff\xfe"))
         return (

@@ -13,7 +13,6 @@ import numpy as np
 from PIL import ExifTags, Image, ImageCms, UnidentifiedImageError
 
 from calcinosis.common.errors import PhotoError
-from calcinosis.common.pillow import PILLOW_ERRORS
 from calcinosis.model import heic, repair
 
 FORMATS: Final = ("JPEG", "PNG", "WEBP")
@@ -97,11 +96,15 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
         return _open_heic(content, name)
     try:
         return _decode(content, name)
+    except PhotoError:
+        raise
     except UnidentifiedImageError:
         raise _unidentified(content, name) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
-    except PILLOW_ERRORS:
+    except (
+        Exception
+    ):  # a chunk of the wrong length lets Pillow raise anything, struct.error among it
         return _repaired(content, name)
 
 
@@ -110,7 +113,7 @@ def _decode(content: bytes, name: str, profile: bytes = b"") -> Image.Image:
 
     Raises:
         PhotoError: if it is larger than allowed, or animated.
-        PILLOW_ERRORS: if it cannot be read.
+        Exception: any that Pillow raises for a file that it cannot read.
     """
     with Image.open(io.BytesIO(content), formats=FORMATS) as picture:
         if picture.width * picture.height > MAX_PIXELS:
@@ -135,8 +138,10 @@ def _repaired(content: bytes, name: str) -> Image.Image:
             if first.tobytes() == second.tobytes():
                 first.info[NO_END_MARK] = True
                 return first
-    except PILLOW_ERRORS:
-        pass
+    except PhotoError:
+        raise
+    except Exception:  # the same
+        raise _damaged(name) from None
     raise _damaged(name)
 
 

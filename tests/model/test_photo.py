@@ -232,6 +232,21 @@ def test_a_photo_cut_short_is_damaged_at_every_cut(file_format: str, options: di
         assert code == "damaged", f"cut at {share:.0%}"
 
 
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_a_chunk_of_the_wrong_length_behind_the_pixels_is_damage(mode: str) -> None:
+    whole = encode(checkers().convert(mode), "PNG")
+    kinds = (b"gAMA", b"cHRM", b"tRNS", b"iCCP", b"sRGB", b"pHYs", b"acTL", b"fcTL", b"fdAT")
+    refused = set()
+    for kind in kinds:
+        for length in (0, 1, 5):
+            content = whole[:-12] + png_chunk(kind, bytes(length)) + whole[-12:]
+            found = photo_or_error(content)
+            if isinstance(found, PhotoError):
+                assert found.code == "damaged"
+                refused.add(kind)
+    assert {b"gAMA", b"cHRM"} <= refused
+
+
 @pytest.mark.parametrize("options", [{}, {"progressive": True}, {"restart_marker_blocks": 4}])
 def test_a_jpeg_that_lacks_its_end_mark_alone_is_read(options: dict) -> None:
     whole = encode(draw("milium"), "JPEG", exif=exif_block(6), **options)
