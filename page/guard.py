@@ -113,8 +113,10 @@ class Guard:
         ):
             return JSONResponse({"detail": "Not found"}, 404)
         if method == "POST":
-            length = Headers(scope=scope).get("content-length", "")
-            if not length.isdigit():
+            headers = Headers(scope=scope)
+            length = headers.get("content-length", "")
+            # In chunks a body may be longer than the length that stands beside them (RFC 9112, 6.3).
+            if not length.isdigit() or "transfer-encoding" in headers:
                 return JSONResponse({"detail": "A length is required"}, 411)
             if int(length) > MAX_BODY:
                 return JSONResponse({"detail": "The request is too large"}, 413)

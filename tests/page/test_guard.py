@@ -1,6 +1,8 @@
 """The guard's rates, and whose they are."""
 
-from calcinosis.page.guard import Guard, Rate
+import pytest
+
+from calcinosis.page.guard import MAX_BODY, Guard, Rate
 
 
 class Clock:
@@ -32,6 +34,30 @@ def scope(forwarded: str) -> dict[str, object]:
         "client": ("10.0.0.1", 1),
         "headers": [(b"x-forwarded-for", forwarded.encode())],
     }
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-length": "5"}, None),
+        ({"content-length": str(MAX_BODY + 1)}, 413),
+        ({}, 411),
+        ({"content-length": "-5"}, 411),
+        ({"transfer-encoding": "chunked"}, 411),
+        ({"content-length": "5", "transfer-encoding": "chunked"}, 411),
+    ],
+)
+def test_a_body_has_the_length_that_it_says(headers: dict[str, str], status: int | None) -> None:
+    async def nothing(*_: object) -> None: ...
+
+    request = {
+        **scope("1.2.3.4"),
+        "method": "POST",
+        "path": "/gradio_api/queue/join",
+        "headers": [(name.encode(), value.encode()) for name, value in headers.items()],
+    }
+    answer = Guard(nothing)._answer(request)
+    assert (answer and answer.status_code) == status
 
 
 def test_a_visitor_cannot_choose_the_address_that_is_counted() -> None:
