@@ -35,7 +35,7 @@ def read_on_ray(run: Run, *, workers: int) -> Generator[int, None, None]:
 
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
-        ValueError: if the prior or the language is not usable.
+        ValueError: if the prior, the context or the language is not usable.
         ModuleNotFoundError: where the extra `scale` is missing.
     """
     import ray
@@ -47,10 +47,7 @@ def read_on_ray(run: Run, *, workers: int) -> Generator[int, None, None]:
 
 
 def _read_parts(ray: Any, run: Run, workers: int) -> Generator[int, None, None]:
-    from calcinosis.model.predictor import Predictor
-
-    # What is wrong with these is said here, once.
-    Predictor(run.job.checkpoint, prior=run.job.prior, language=run.job.language)
+    run.job.open_predictor()  # what is wrong with its settings is said here, once
     run.claim()
     ray.init(ignore_reinit_error=True, log_to_driver=False, logging_level=logging.ERROR)
     logging.getLogger("ray.data").setLevel(logging.ERROR)

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from calcinosis.common.errors import CalcinosisError
 from calcinosis.data.locating import open_source
+
+if TYPE_CHECKING:
+    from calcinosis.model.predictor import Predictor
 
 Record = dict[str, Any]
 """What is said of one photo: the columns of `bulk.table`."""
@@ -20,6 +23,7 @@ class Job:
         root: the folder that the manifest's files lie below.
         checkpoint: that is asked.
         prior: the chances that probabilities assume; the checkpoint's unless given.
+        context: instead of a prior, names of what is known before looking.
         language: of the reasons and the advice.
     """
 
@@ -27,17 +31,33 @@ class Job:
     checkpoint: Path
     prior: tuple[float, ...] | None = None
     language: str = "en"
+    context: tuple[str, ...] = ()
+
+    def open_predictor(self) -> "Predictor":
+        """What reads the photos, with one thread.
+
+        Raises:
+            CheckpointError: if the checkpoint cannot be loaded.
+            ValueError: if the prior, the context or the language is not usable.
+        """
+        # Here, where the process has been told how many threads to use.
+        from calcinosis.model.predictor import Predictor
+
+        return Predictor(
+            self.checkpoint,
+            prior=self.prior,
+            context=self.context,
+            language=self.language,
+            threads=1,
+        )
 
 
 class Worker:
     """A reader that turns a manifest's files into records, one each, whatever happens to a photo."""
 
     def __init__(self, job: Job) -> None:
-        # Here, where the process has been told how many threads to use.
-        from calcinosis.model.predictor import Predictor
-
         self._root = job.root
-        self._reader = Predictor(job.checkpoint, prior=job.prior, language=job.language, threads=1)
+        self._reader = job.open_predictor()
         self.labels: tuple[str, ...] = self._reader.config.labels
 
     def read(self, first: int, files: Sequence[str]) -> list[Record]:
@@ -66,4 +86,5 @@ class Worker:
 
 def failure(row: int, file: str, code: str, message: str) -> Record:
     """The record of a photo that got no finding."""
-    return {"row": row, "file": file, "error_code": code, "error_message": message}
+    told = message.encode(errors="backslashreplace").decode()  # a path may be no UTF-8; a table is
+    return {"row": row, "file": file, "error_code": code, "error_message": told}

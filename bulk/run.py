@@ -8,16 +8,16 @@ from typing import Any, Final
 from calcinosis.bulk.reading import Job, Record
 from calcinosis.bulk.table import (
     FINISHED,
-    RUN,
     check_claim,
     digest_of,
     failed_in,
+    make_claim,
     pyarrow,
     write_part,
 )
 from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError
-from calcinosis.common.files import atomic_write, disk_full_error, write_json
+from calcinosis.common.files import atomic_write, disk_full_error
 from calcinosis.data.manifest_index import Chunk, ManifestIndex, index_manifest
 
 ROWS_A_PART: Final = 1000
@@ -52,8 +52,9 @@ class Run:
 
         Raises:
             CheckpointError: if the checkpoint cannot be loaded.
-            ValueError: if the prior or the language is not usable.
-            BulkError: `workers_end`, `rows_lost` or `disk_full`.
+            ValueError: if the prior, the context or the language is not usable.
+            ManifestError: `changed_manifest`.
+            BulkError: `other_run`, `workers_end`, `rows_lost` or `disk_full`.
         """
         with disk_full_error(self.out, "give the same command again", BulkError):
             if self.left:
@@ -75,8 +76,12 @@ class Run:
             yield len(some)
 
     def claim(self) -> None:
-        """Make the folder this run's own."""
-        write_json(self.out / RUN, self.depends_on)
+        """Make the folder this run's own.
+
+        Raises:
+            BulkError: `other_run`, if another run was quicker.
+        """
+        make_claim(self.out, self.depends_on)
 
     def finish(self) -> None:
         """Note that every part is there."""
@@ -84,19 +89,23 @@ class Run:
 
     def _tasks(self) -> Iterator[Task]:
         for chunk in self.left:
-            files: list[str] = []
-            for row, file in enumerate(self.index.files(chunk), start=chunk.first):
-                files.append(file)
-                if len(files) == _ROWS_A_TASK or row == chunk.first + chunk.rows - 1:
-                    yield row - len(files) + 1, files
-                    files = []
+            files = self.index.files(chunk)
+            for start in range(0, len(files), _ROWS_A_TASK):
+                yield chunk.first + start, files[start : start + _ROWS_A_TASK]
 
     def only(self, chunk: Chunk) -> "Run":
         """The same for one chunk alone, in another process."""
         return replace(self, left=[chunk], failed=0)
 
 
-def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_PART) -> Run:
+def open_run(
+    manifest: Path,
+    job: Job,
+    out: Path,
+    *,
+    rows_a_part: int = ROWS_A_PART,
+    retry_failed: bool = False,
+) -> Run:
     """A new run, or the one that `out` holds; nothing is written before a worker could begin.
 
     Args:
@@ -104,10 +113,11 @@ def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_P
         job: where the photos are and what is asked about them.
         out: a folder that gets the table.
         rows_a_part: rows of each of its files.
+        retry_failed: read the parts again in which a photo got no finding.
 
     Raises:
         ManifestError: naming the line to mend.
-        BulkError: `other_run`, if `out` holds something else; `missing_root`.
+        BulkError: `other_run`, if `out` holds something else; `missing_root`; `damaged_part`.
         ModuleNotFoundError: where the extra `scale` is missing.
         OSError: if there is no such checkpoint.
     """
@@ -119,14 +129,17 @@ def open_run(manifest: Path, job: Job, out: Path, *, rows_a_part: int = ROWS_A_P
     index = index_manifest(manifest, rows_per_chunk=rows_a_part)
     depends_on = {
         "manifest": index.digest,
+        "root": str(job.root.resolve()),
         "rows": index.rows,
         "rows_a_part": rows_a_part,
         "checkpoint": digest_of(job.checkpoint),
         "prior": None if job.prior is None else list(job.prior),
-        **({} if job.language == "en" else {"language": job.language}),
+        "context": list(job.context),
+        "language": job.language,
     }
     check_claim(out, depends_on)
     failed = {chunk: failed_in(out, chunk) for chunk in index.chunks}
-    left = [chunk for chunk, number in failed.items() if number is None]
+    left = [chunk for chunk, n in failed.items() if n is None or (retry_failed and n)]
     done = index.rows - sum(chunk.rows for chunk in left)
-    return Run(index, job, out, depends_on, left, done, sum(n for n in failed.values() if n))
+    kept = sum(failed[chunk] or 0 for chunk in {*index.chunks}.difference(left))
+    return Run(index, job, out, depends_on, left, done, kept)

@@ -29,6 +29,24 @@ def pyarrow() -> Any:
     return pyarrow
 
 
+def make_claim(out: Path, run: dict[str, Any]) -> None:
+    """Note in a folder that it is this run's, unless one that began meanwhile did so first.
+
+    Raises:
+        BulkError: `other_run`.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    note = out / RUN
+    try:
+        with note.open("x", encoding="utf-8") as file:
+            file.write(json.dumps(run, indent=2) + "\n")
+    except FileExistsError:
+        check_claim(out, run)
+    except BaseException:
+        note.unlink(missing_ok=True)
+        raise
+
+
 def check_claim(out: Path, run: dict[str, Any]) -> None:
     """Make sure that a folder holds this run, or nothing.
 
@@ -37,10 +55,15 @@ def check_claim(out: Path, run: dict[str, Any]) -> None:
     """
     note = out / RUN
     if note.is_file():
-        if json.loads(note.read_text(encoding="utf-8")) != run:
+        try:
+            noted = json.loads(note.read_text(encoding="utf-8"))
+        except ValueError:  # half a note, of a process that was killed as it wrote it
+            noted = None
+        if noted != run:
             raise BulkError(
                 "other_run",
-                "holds findings of another manifest, checkpoint or prior; choose another --out",
+                "holds findings of another manifest, root, checkpoint, prior, context or language; "
+                "choose another --out",
                 name=str(out),
             )
     elif out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -57,12 +80,23 @@ def part_path(out: Path, chunk: Chunk) -> Path:
 
 
 def failed_in(out: Path, chunk: Chunk) -> int | None:
-    """How many photos of a chunk got no finding; None where it is still to be read."""
-    path = part_path(out, chunk)
+    """How many photos of a chunk got no finding; None where it is still to be read.
+
+    Raises:
+        BulkError: `damaged_part`.
+    """
+    path, arrow = part_path(out, chunk), pyarrow()
     if not path.exists():
         return None
-    facts = pyarrow().parquet.read_metadata(path)
-    return int(facts.metadata[_FAILED])
+    try:
+        facts = arrow.parquet.read_metadata(path).metadata or {}
+        return int(facts[_FAILED])
+    except (arrow.ArrowInvalid, KeyError):
+        raise BulkError(
+            "damaged_part",
+            "is damaged; delete it and give the same command again",
+            name=str(path),
+        ) from None
 
 
 def write_part(out: Path, chunk: Chunk, records: Sequence[Record], labels: Sequence[str]) -> int:

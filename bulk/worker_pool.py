@@ -38,7 +38,7 @@ class WorkerPool:
 
     Raises:
         CheckpointError: if a worker cannot load it.
-        ValueError: if the prior or the language is not usable.
+        ValueError: if the prior, the context or the language is not usable.
         BulkError: `workers_end`, when workers end before they read anything.
 
     Example:

@@ -1,6 +1,5 @@
 """`calcinosis predict`: the finding for photographs, on the screen, as JSON or as CSV."""
 
-import csv
 import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -10,19 +9,12 @@ from typing import TYPE_CHECKING, Annotated, Final, Literal
 
 import typer
 
-from calcinosis.cli.errors import (
-    handle_errors,
-    print_error,
-    print_exactly,
-    print_json,
-    print_line,
-    print_note,
-)
+from calcinosis.cli.errors import handle_errors, print_error, print_note
 from calcinosis.cli.options import spare_inputs
+from calcinosis.cli.rows import Format, Rows
 
 if TYPE_CHECKING:
-    from calcinosis.common.errors import PhotoError
-    from calcinosis.model.finding import Finding, Shown
+    from calcinosis.model.finding import Finding
     from calcinosis.model.predictor import Predictor
 
 PHOTO_ENDINGS: Final = frozenset(
@@ -48,8 +40,6 @@ PHOTO_ENDINGS: Final = frozenset(
 """Those of a folder's files that are read or, where nobody reads them, named with the reason."""
 
 _HEATMAP_FORMATS: Final = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".webp": "WEBP"}
-
-Format = Literal["text", "json", "csv"]
 
 
 @handle_errors("predict", "train")
@@ -106,6 +96,13 @@ def predict(
         Literal["here", "ray"],
         typer.Option(help="With --manifest: read on this machine, or on a cluster with Ray."),
     ] = "here",
+    retry_failed: Annotated[
+        bool,
+        typer.Option(
+            "--retry-failed",
+            help="With --manifest: read parts again that hold rows without a finding.",
+        ),
+    ] = False,
 ) -> None:
     """Give the finding for each photo. It always defers to a clinician."""
     question = _Question(checkpoint, _chances(prior), _names(context), language.lower())
@@ -122,8 +119,14 @@ def predict(
             raise typer.BadParameter(f"--manifest does not go with {' and '.join(wrong)}")
         if not root or not out:
             raise typer.BadParameter("--manifest goes with --root and --out; give both")
-        _predict_table(manifest, root, out, question, workers, engine)
-    needless = {"--root": root, "--out": out, "--workers": workers, "--engine": engine == "ray"}
+        _predict_table(manifest, root, out, question, workers, engine, retry_failed)
+    needless = {
+        "--root": root,
+        "--out": out,
+        "--workers": workers,
+        "--engine": engine == "ray",
+        "--retry-failed": retry_failed,
+    }
     if photos and (spare := [name for name, value in needless.items() if value]):
         raise typer.BadParameter(f"give --manifest too, or leave out {' and '.join(spare)}")
     if not photos:
@@ -147,6 +150,11 @@ class _Question:
     prior: tuple[float, ...] | None
     context: tuple[str, ...]
     language: str
+
+    @property
+    def settles_something(self) -> bool:
+        """Whether there is a setting that the checkpoint may not fit."""
+        return bool(self.prior or self.context or self.language != "en")
 
     def open_predictor(self, threads: int | None) -> "Predictor":
         from calcinosis.model.config import SHIPPED
@@ -186,7 +194,7 @@ def _predict_photos(
     return_large_blocks()
     photos = list(_files(given))
     predictor = question.open_predictor(threads=1 if len(photos) > 1 else None)
-    rows = _Rows(chosen, predictor.config.labels, question.language, several=len(photos) > 1)
+    rows = Rows(chosen, predictor.config.labels, question.language, several=len(photos) > 1)
     failed = False
     found = predictor.read_each(photos, workers=available_cores())
     for path, finding in zip(photos, found, strict=True):
@@ -227,111 +235,6 @@ def _files(given: Sequence[Path]) -> Iterator[Path]:
         yield from photos or [path]  # of which the reader says that it is a folder
 
 
-class _Rows:
-    """Prints the finding of each photo, or why it has none, in the form that was asked for."""
-
-    def __init__(
-        self, chosen: Format, labels: Sequence[str], language: str, *, several: bool
-    ) -> None:
-        from calcinosis.model.words import words
-
-        self.say = words(language)
-        self.format = chosen
-        self.labels = labels
-        self.several = several
-        self.outcomes: Counter[str] = Counter()
-        if chosen == "csv":
-            self._write_csv(
-                "file", "outcome", *(f"p_{label}" for label in labels), "prediction_set",
-                "checkpoint", "error", "message", "advice", "problem",
-            )  # fmt: skip
-        elif chosen == "text" and several:
-            titles = ("outcome", "most_probable", "cannot_be_excluded", "photo")
-            print_line(_TABLE.format(*(self.say(f"table.{title}") for title in titles)))
-
-    def add(self, path: Path, finding: "Finding | PhotoError") -> None:
-        from calcinosis.common.errors import PhotoError
-
-        if isinstance(finding, PhotoError):
-            self.outcomes[self.say("table.unread")] += 1
-            self._add_error(path, finding)
-            return
-        outcome = self.say(f"table.outcomes.{finding.outcome}")
-        self.outcomes[outcome] += 1
-        if self.format == "json":
-            print_json({"file": str(path), **finding.as_json()})
-        elif self.format == "csv":
-            chances = (f"{finding.probabilities[label]:.6f}" for label in self.labels)
-            rest = ("|".join(finding.prediction_set), finding.checkpoint, "", "", finding.advice)
-            self._write_csv(path, finding.outcome, *chances, *rest, finding.problem or "")
-        elif self.several:
-            label = max(finding.probabilities, key=lambda label: finding.probabilities[label])
-            best = (
-                f"{label} {_share(finding.shown[label])}"
-                if finding.outcome != "retake"
-                else self.say("table.not_asked")
-            )
-            members = ", ".join(finding.prediction_set)
-            if len(finding.prediction_set) == len(self.labels):
-                members = self.say("table.anything")
-            print_line(_TABLE.format(outcome, best, members, path))
-        else:
-            _print_finding(path, finding, self.say("table.cannot_be_excluded"))
-
-    def end(self) -> None:
-        """Below a table for people: how many of each outcome, and that only a clinician can tell."""
-        if self.format == "text" and self.several:
-            counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.most_common())
-            print_line("")
-            print_line(self.say("table.summary", count=self.outcomes.total(), counts=counts))
-            print_line(self.say("table.advice"))
-
-    def _add_error(self, path: Path, error: "PhotoError") -> None:
-        if self.format == "json":
-            trouble = {"code": error.code, "message": error.message}
-            print_json({"file": str(path), "error": trouble})
-        elif self.format == "csv":
-            empty = [""] * len(self.labels)
-            self._write_csv(path, "", *empty, "", "", error.code, error.message, "", "")
-        else:
-            print_error(error.message, str(path))
-
-    def _write_csv(self, *cells: object) -> None:
-        line = _Line()
-        csv.writer(line, lineterminator="\r\n").writerow(cells)  # it quotes what holds one of these
-        print_exactly(line.text.removesuffix("\r\n"))
-
-
-class _Line:
-    """What `csv` takes for a file, for a single line."""
-
-    text = ""
-
-    def write(self, text: str) -> None:
-        self.text += text
-
-
-_TABLE: Final = "{:16} {:22} {:42} {}"
-
-
-def _share(shown: "Shown") -> str:
-    """A probability no bolder than the patients behind it support: `37.2%`, `<5%`, `>95%`."""
-    if not shown.bound:
-        return f"{shown.value:.1%}"
-    return f"{'<' if shown.bound == 'below' else '>'}{shown.value:.0%}"
-
-
-def _print_finding(path: Path, finding: "Finding", open_mark: str) -> None:
-    print_line(str(path))
-    for sentence in finding.summary:
-        print_line(f"  {sentence}")
-    for label, shown in finding.shown.items():
-        mark = open_mark if label in finding.prediction_set else ""
-        print_line(f"  {_share(shown):>6}  {label:18} {mark}".rstrip())
-    for sentence in (*finding.reasons, finding.advice):
-        print_line(f"  {sentence}")
-
-
 def _write_heatmap(out: Path, photo: Path, finding: "Finding") -> None:
     from calcinosis.common.files import atomic_path
     from calcinosis.model.heatmap import overlay
@@ -353,6 +256,7 @@ def _predict_table(
     question: _Question,
     workers: int | None,
     engine: Literal["here", "ray"],
+    retry_failed: bool,
 ) -> None:
     """Read all that a manifest names; ends with the exit code of `predict`."""
     from calcinosis.bulk.reading import Job
@@ -361,25 +265,27 @@ def _predict_table(
     from calcinosis.common.progress import track
     from calcinosis.model.config import SHIPPED
 
-    prior = question.prior
-    if question.context:
-        prior = tuple(question.open_predictor(threads=1).prior.tolist())
-    try:
-        job = Job(root, question.checkpoint or SHIPPED, prior, question.language)
-        run = open_run(manifest, job, out)
-        if engine == "ray":
-            from calcinosis.bulk.on_ray import read_on_ray
+    if question.settles_something:
+        question.open_predictor(threads=1)  # says what is wrong with it, before a worker starts
+    checkpoint, language = question.checkpoint or SHIPPED, question.language
+    job = Job(root, checkpoint, question.prior, language, question.context)
+    run = open_run(manifest, job, out, retry_failed=retry_failed)
+    if engine == "ray":
+        from calcinosis.bulk.on_ray import read_on_ray
 
-            read = read_on_ray(run, workers=workers or available_cores())
-        else:
-            read = run.read(workers=workers or available_cores())
-        rows = (row for bunch in read for row in range(bunch))
-        for _ in track(rows, "Reading the photographs", total=run.index.rows, done=run.done):
-            pass
-    except ValueError as error:
-        raise typer.BadParameter(str(error)) from None
+        read = read_on_ray(run, workers=workers or available_cores())
+    else:
+        read = run.read(workers=workers or available_cores())
+    rows = (row for bunch in read for row in range(bunch))
+    for _ in track(rows, "Reading the photographs", total=run.index.rows, done=run.done):
+        pass
     print_note(
         f"asked about {run.index.rows:,} photos, {run.index.rows - run.failed:,} got a finding; "
         f"the table is in {out}"
     )
+    if run.failed:
+        print_note(
+            f"{run.failed:,} got none, and are not read again unless --retry-failed is given: "
+            "the column error_message says why"
+        )
     raise typer.Exit(1 if run.failed else 0)

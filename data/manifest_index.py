@@ -1,7 +1,10 @@
 """The photos that a manifest of any length names, chunk by chunk: it is never held in memory."""
 
-from collections.abc import Iterator
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 
 from calcinosis.common.errors import ManifestError
@@ -17,12 +20,14 @@ class Chunk:
         first: the first of its rows, counted from 0 without the header.
         rows: how many they are.
         start: the byte of the manifest at which they begin.
+        digest: SHA-256 of the names of their photos.
     """
 
     number: int
     first: int
     rows: int
     start: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -41,13 +46,23 @@ class ManifestIndex:
     digest: str
     chunks: tuple[Chunk, ...]
 
-    def files(self, chunk: Chunk) -> Iterator[str]:
-        """The column `file` of a chunk's rows."""
+    def files(self, chunk: Chunk) -> list[str]:
+        """The column `file` of a chunk's rows.
+
+        Raises:
+            ManifestError: `changed_manifest`, if they are not what they were.
+        """
         with _open(self.path) as table:
-            file = table.columns.index("file")
             table.seek(chunk.start)
-            for _, values in zip(range(chunk.rows), table, strict=False):
-                yield values[file]
+            files = list(islice(_files(table), chunk.rows))
+        if _digest(files) != chunk.digest:
+            raise ManifestError(
+                "changed_manifest",
+                "has changed since the run began; put the first one back and give the same command "
+                "again, or choose another --out",
+                name=str(self.path),
+            )
+        return files
 
 
 def index_manifest(path: Path, *, rows_per_chunk: int) -> ManifestIndex:
@@ -59,30 +74,32 @@ def index_manifest(path: Path, *, rows_per_chunk: int) -> ManifestIndex:
     Raises:
         ManifestError: at the first fault, naming the row.
     """
-    starts: list[int] = []
+    chunks: list[Chunk] = []
     rows = 0
     with _open(path) as table:
-        file = table.columns.index("file")
-        end = table.end
-        for values in table:
-            if not values[file]:
-                raise table.fault("empty_value", "column file: is empty; name the photo")
-            if rows % rows_per_chunk == 0:
-                starts.append(end)
-            rows += 1
-            end = table.end
+        start, names = table.end, _files(table)
+        while files := list(islice(names, rows_per_chunk)):
+            chunks.append(Chunk(len(chunks), rows, len(files), start, _digest(files)))
+            rows += len(files)
+            start = table.end
         digest = table.digest
     if not rows:
         raise ManifestError(
             "empty_manifest", "has a header and no rows; add a row a photo", name=str(path)
         )
-    chunks = (
-        Chunk(number, first, min(rows_per_chunk, rows - first), start)
-        for number, (first, start) in enumerate(
-            zip(range(0, rows, rows_per_chunk), starts, strict=True)
-        )
-    )
     return ManifestIndex(path, rows, digest, tuple(chunks))
+
+
+def _files(table: Table) -> Iterator[str]:
+    file = table.columns.index("file")
+    for values in table:
+        if not values[file]:
+            raise table.fault("empty_value", "column file: is empty; name the photo")
+        yield values[file]
+
+
+def _digest(files: Sequence[str]) -> str:
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _open(path: Path) -> Table:

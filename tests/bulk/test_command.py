@@ -35,6 +35,7 @@ def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
         code, said = run("--manifest", photos / "manifest.csv", "--out", out, *given)
         assert code == 1
         assert f"asked about {PHOTOS + 1 + len(BAD)} photos, {PHOTOS + 1} got a finding" in said
+        assert "--retry-failed" in said
     assert parquet.read_table(out).num_rows == PHOTOS + 1 + len(BAD)
     code, said = run("--manifest", good, "--out", out, *given)
     assert (code, "choose another --out" in said) == (1, True)
@@ -47,6 +48,24 @@ def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
     assert "Traceback" not in said
 
 
+def test_settings_that_do_not_fit_are_wrong_usage_and_a_fault_of_ours_is_none(
+    photos: Path, checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given = ("--manifest", photos / "manifest.csv", "--root", photos, "--checkpoint", checkpoint)
+    out = tmp_path / "out.parquet"
+    for wrong in (("--prior", "1,1"), ("--context", "xx"), ("--language", "xx")):
+        assert run(*given, "--out", out, *wrong)[0] == 2
+
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("a fault of ours")
+
+    monkeypatch.setattr("calcinosis.bulk.run.open_run", fails)
+    with pytest.raises(ValueError, match="of ours"):
+        CliRunner().invoke(
+            app, ["predict", *map(str, (*given, "--out", out))], catch_exceptions=False
+        )
+
+
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -57,6 +76,7 @@ def test_exit_codes(photos: Path, checkpoint: Path, tmp_path: Path) -> None:
         ("a.jpg", "--out", "t.parquet"),
         ("a.jpg", "--root", ".", "--workers", "2"),
         ("a.jpg", "--engine", "ray"),
+        ("a.jpg", "--retry-failed"),
     ],
 )
 def test_wrong_usage_ends_in_two(arguments: tuple[str, ...]) -> None:

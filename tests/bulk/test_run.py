@@ -14,11 +14,12 @@ import pytest
 
 from calcinosis.bulk import worker_pool
 from calcinosis.bulk.on_ray import _read_parts
-from calcinosis.bulk.reading import Job
+from calcinosis.bulk.reading import Job, Worker, failure
 from calcinosis.bulk.run import open_run
-from calcinosis.bulk.table import FINISHED
+from calcinosis.bulk.table import FINISHED, make_claim, part_path
 from calcinosis.bulk.worker_pool import Task, WorkerPool
-from calcinosis.common.errors import BulkError, CheckpointError
+from calcinosis.common.errors import BulkError, CheckpointError, ManifestError
+from calcinosis.model.words import words
 from tests.bulk import deadly
 from tests.bulk.conftest import BAD
 
@@ -67,6 +68,16 @@ def test_a_table_says_what_reading_one_by_one_says(
     # Once more there is nothing to do, and no worker is started for it.
     assert read(photos, checkpoint, out, workers=10**6) == len(BAD)
     assert not list(out.glob(".*"))
+    # Unless what failed shall be tried again, which is in the first and the second part.
+    given = (photos / "manifest.csv", Job(photos, checkpoint), out)
+    again = open_run(*given, rows_a_part=8, retry_failed=True)
+    bad = [n for n, row in enumerate(expected) if "error_code" in row]
+    assert [chunk.number for chunk in again.left] == sorted({row // 8 for row in bad})
+    assert (again.failed, again.done) == (0, again.index.rows - 8 * len(again.left))
+    part_path(out, again.index.chunks[1]).write_bytes(b"half a file")
+    with pytest.raises(BulkError, match="delete it") as caught:
+        open_run(*given, rows_a_part=8)
+    assert caught.value.code == "damaged_part"
 
 
 def test_a_wrong_language_is_met_before_workers_of_ray_are_asked(
@@ -213,12 +224,67 @@ def test_a_folder_is_one_runs_own(photos: Path, checkpoint: Path, tmp_path: Path
     for manifest, given, place in (
         (other, job, out),
         (photos / "manifest.csv", Job(photos, checkpoint, (0.4, 0.3, 0.2, 0.1)), out),
+        (photos / "manifest.csv", Job(photos, checkpoint, context=("gout",)), out),
+        (photos / "manifest.csv", Job(tmp_path, checkpoint), out),
         (other, job, photos),
         (other, job, tmp_path / "file"),
     ):
         with pytest.raises(BulkError) as caught:
             open_run(manifest, given, place, rows_a_part=8)
         assert caught.value.code == "other_run"
+
+
+def test_of_two_runs_that_begin_at_once_one_gets_the_folder(
+    photos: Path, checkpoint: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "table.parquet"
+    first, second = (
+        open_run(photos / "manifest.csv", Job(photos, checkpoint, language=language), out)
+        for language in ("en", "es")
+    )
+    first.claim()
+    first.claim()  # by the same command once more
+    with pytest.raises(BulkError) as caught:
+        second.claim()
+    assert caught.value.code == "other_run"
+    (out / "_run.json").write_text("{")
+    with pytest.raises(BulkError, match="choose another"):
+        make_claim(out, first.depends_on)
+
+
+class Absent:
+    """A pool whose photos are all absent."""
+
+    labels = ("milium", "other")
+
+    def read(self, tasks: Iterator[Task]) -> Iterator[Said]:
+        for first, files in tasks:
+            yield [failure(first + i, file, "missing", "\udcff") for i, file in enumerate(files)]
+
+
+@pytest.mark.parametrize("now", ["file\n" + "a.jpg\n" * 20, "file\n" + "b.jpg\n" * 40])
+def test_a_manifest_that_changes_under_a_run_ends_it(
+    now: str, checkpoint: Path, tmp_path: Path
+) -> None:
+    pytest.importorskip("pyarrow")
+    manifest, out = tmp_path / "m.csv", tmp_path / "table.parquet"
+    manifest.write_text("file\n" + "a.jpg\n" * 40)
+    run = open_run(manifest, Job(tmp_path, checkpoint), out, rows_a_part=16)
+    steps = run.read_with(Absent())  # type: ignore[arg-type]
+    next(steps)
+    manifest.write_text(now)
+    with pytest.raises(ManifestError) as caught:
+        list(steps)
+    assert caught.value.code == "changed_manifest"
+    assert [row["file"] for row in table(out)] == ["a.jpg"] * 16
+    assert table(out)[0]["error_message"] == r"\udcff"
+
+
+def test_a_row_says_that_its_chances_are_an_illustration(photos: Path, checkpoint: Path) -> None:
+    for context in ((), ("gout",)):
+        worker = Worker(Job(photos, checkpoint, context=context))
+        (row,) = worker.read(0, ["photo-1.png"])
+        assert (words()("reasons.context") in row["reasons"]) == bool(context)
 
 
 def test_what_cannot_begin_leaves_nothing_behind(

@@ -60,6 +60,18 @@ def test_a_fault_is_named(text: bytes, code: str, tmp_path: Path) -> None:
     assert caught.value.code == code
 
 
+@pytest.mark.parametrize("now", ["file\na.jpg\nb.jpg\n", "file\na.jpg\nb.jpg\nx.jpg\nd.jpg\n"])
+def test_a_manifest_that_changes_meanwhile_is_noticed(now: str, tmp_path: Path) -> None:
+    path = tmp_path / "m.csv"
+    path.write_text("file\na.jpg\nb.jpg\nc.jpg\nd.jpg\n")
+    index = index_manifest(path, rows_per_chunk=2)
+    path.write_text(now)
+    assert index.files(index.chunks[0]) == ["a.jpg", "b.jpg"]
+    with pytest.raises(ManifestError, match=r"m\.csv") as caught:
+        index.files(index.chunks[1])
+    assert caught.value.code == "changed_manifest"
+
+
 def test_no_file_and_a_folder(tmp_path: Path) -> None:
     for path, code in ((tmp_path / "none.csv", "missing_manifest"), (tmp_path, "folder")):
         with pytest.raises(ManifestError) as caught:
