@@ -83,25 +83,38 @@ def cross_validate(
         ManifestError, BackboneError: naming the file and the cure.
     """
     device = device or Device(options.device, options.precision)
-    check_rows(rows, root, recipe, options)
-    with lock_run_dir(options, recipe, rows, root, device):
-        return run_cross_validation(rows, root, recipe, options, device)
+    folded = check_rows(rows, root, recipe, options)
+    with lock_run_dir(options, recipe, folded, root, device):
+        return run_cross_validation(folded, root, recipe, options, device)
 
 
-def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions) -> None:
+def check_rows(
+    rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions
+) -> list[Row]:
     """Make sure, before any long work begins, that the photos are there, and what has to be known of them.
+
+    Returns:
+        The rows with the manifest's folds, or with new ones where it lacks some.
 
     Raises:
         TrainingError: `too_few_patients`, if the photos do not support the recipe's coverage.
         ManifestError: naming the file and the cure; `too_few_folds` or `too_few_labels`, if a network would have
-            nothing to tell apart.
+            nothing to tell apart; `too_few_groups`, if the photos cannot be divided anew for `repeats`.
     """
     check_files(rows, root)
     if options.leave_source_out:
         leave_one_source_out(rows)  # refuses a single source
     if options.leave_site_out:
         check_body_sites(rows)
-    folded = assign_missing_folds(rows)
+    folded = list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
+    check_folds(folded)
+    if options.repeats > 1:
+        try:
+            _divided_anew(folded, seed=1)
+        except ManifestError as error:
+            raise ManifestError(
+                error.code, f"repeats divide the photos anew, and {error.message}"
+            ) from None
     labels, groups = [row.label for row in folded], [row.group for row in folded]
     folds = [row.fold or 0 for row in folded]
     _check_labels_to_learn(folded, options.leave_source_out)
@@ -114,6 +127,7 @@ def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOpti
                 "%s: a fold has %d calibration patients; a coverage of %g takes %d, so the label is in every set",
                 *(label, fewest, share, needed),
             )
+    return folded
 
 
 def _check_labels_to_learn(rows: Sequence[Row], leave_source_out: bool) -> None:
@@ -144,23 +158,16 @@ def _check_labels_to_learn(rows: Sequence[Row], leave_source_out: bool) -> None:
                 )
 
 
-def assign_missing_folds(rows: Sequence[Row]) -> list[Row]:
-    """The rows with the manifest's folds, or with new ones where it lacks some."""
-    return list(rows) if all(row.fold is not None for row in rows) else assign_folds(rows)
-
-
 def run_cross_validation(
     rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions, device: Device
 ) -> CrossValidation:
-    """What `cross_validate` does, in a folder that is this run's own."""
+    """What `cross_validate` does with the rows of `check_rows`, in a folder that is this run's own."""
     work = options.work
     if recipe.method == "finetune" and not tensorboard_is_installed():
         log.info("no TensorBoard files, only log.csv: run pip install 'calcinosis[tensorboard]'")
-    folded = assign_missing_folds(rows)
-    check_folds(folded)
     with device.main_process_first():
-        folded = read_skin_tones(folded, root, options.cache_dir / "skin_tones.json")
-    data = prepare_data(folded, root, recipe, options.cache_dir, device)
+        rows = read_skin_tones(rows, root, options.cache_dir / "skin_tones.json")
+    data = prepare_data(rows, root, recipe, options.cache_dir, device)
 
     logits = oof_logits(data, work)
     calibrators = fold_calibrators(data, logits)
@@ -186,13 +193,18 @@ def run_cross_validation(
 
 def _repeated(data: PreparedData, work: Path, repeats: int) -> list[Predictions]:
     """The predictions of further cross-validations, each with folds of another seed."""
-    tables, folds = [], len(set(data.folds))
+    tables = []
     for seed in range(1, repeats):
         log.info("cross-validation %d of %d", seed + 1, repeats)
-        free = [replace(row, fold=None) for row in data.rows]
-        again = replace(data, rows=assign_folds(free, folds, seed))
+        again = replace(data, rows=_divided_anew(data.rows, seed))
         tables.append(oof_predictions(again, oof_logits(again, work / f"repeat-{seed}")))
     return tables
+
+
+def _divided_anew(rows: Sequence[Row], seed: int) -> list[Row]:
+    """The rows with as many folds as they have, of another seed."""
+    folds = len({row.fold for row in rows})
+    return assign_folds([replace(row, fold=None) for row in rows], folds, seed)
 
 
 def write_results(predictions: Predictions, metrics: dict[str, Any], out: Path) -> None:

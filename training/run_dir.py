@@ -24,8 +24,16 @@ def lock_run_dir(
 ) -> Iterator[None]:
     """Make a folder this run's own while it runs; its state is kept in `options.work`.
 
-    All that lies there afterwards is of this recipe and these photos, and may be gone on from. The
-    lock goes with the process that holds it, however that ends.
+    All that lies there afterwards is of this recipe and these photos in this order, and may be gone on
+    from: what a fold keeps are arrays of bare numbers, a row each. The lock goes with the process that
+    holds it, however that ends.
+
+    Args:
+        options: name the folder.
+        recipe: what is made.
+        rows: the photos, each with the fold that it will have.
+        root: the folder that their files lie below.
+        device: whose main process takes the folder.
 
     Raises:
         TrainingError: `already_running` where another process is at it; `other_run`; `not_resumed` if
@@ -70,15 +78,15 @@ def _claim(options: RunOptions, recipe: Recipe, rows: Sequence[Row], root: Path)
     run = {
         "recipe": recipe.model_dump(mode="json"),
         "photos": manifest_digest(rows),
-        "files": _digest(sorted(stamp_of(root, row.file) for row in rows)),
+        "files": _digest([stamp_of(root, row.file) for row in rows]),
     }
     note = options.work / "run.json"
     if note.exists():
         if json.loads(note.read_text(encoding="utf-8")) != run:
             raise TrainingError(
                 "other_run",
-                "holds a run of another recipe, of other photos, or of these before they were changed; "
-                "choose another --out, or remove it",
+                "holds a run of another recipe, of other photos, or of these before they were changed, "
+                "divided anew or put into another order; choose another --out, or remove it",
                 name=str(options.work),
             )
         if not options.resume:

@@ -23,7 +23,6 @@ from calcinosis.model.config import CheckpointConfig
 from calcinosis.model.labels import joined
 from calcinosis.training.crossval import (
     CrossValidation,
-    assign_missing_folds,
     check_rows,
     run_cross_validation,
 )
@@ -69,11 +68,10 @@ def train(
     `options.out`. Arguments and errors are those of `cross_validate`, and `bad_facts`.
     """
     device = device or Device(options.device, options.precision)
-    check_rows(rows, root, recipe, options)
+    rows = check_rows(rows, root, recipe, options)
     facts = _read_facts(options)
     pictures = read_pictures(options, root, recipe)
-    folds = {row.fold for row in assign_missing_folds(rows)}
-    groups = dermoscopy_groups(options, recipe, len(folds))
+    groups = dermoscopy_groups(options, recipe, len({row.fold for row in rows}))
     with lock_run_dir(options, recipe, rows, root, device):
         validated = run_cross_validation(rows, root, recipe, options, device)
         data, metrics = validated.data, validated.metrics

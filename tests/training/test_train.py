@@ -211,6 +211,18 @@ def test_a_run_of_other_sources_or_sites_is_another(
     assert caught.value.code == "other_run"
 
 
+def test_a_run_of_the_same_photos_in_another_order_or_other_folds_is_another(
+    trained: tuple[Path, list[Row], Path],
+) -> None:
+    """What a fold keeps is an array of bare numbers: read in another order, it would be of other photos."""
+    root, rows, out = trained
+    copies = [replace(row, sha256="0" * 64) if row in (rows[0], rows[-1]) else row for row in rows]
+    for others in (rows[::-1], copies):  # copies share a fold
+        with pytest.raises(TrainingError, match="another order") as caught:
+            run(others, root, tiny_recipe(), out, resume=True)
+        assert caught.value.code == "other_run"
+
+
 def test_a_run_of_photos_that_were_changed_is_another(
     trained: tuple[Path, list[Row], Path],
 ) -> None:

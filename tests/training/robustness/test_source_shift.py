@@ -214,6 +214,18 @@ def test_photos_that_leave_one_label_to_learn_from_are_refused(
     assert caught.value.code == code
 
 
+def test_photos_that_cannot_be_divided_anew_are_refused_before_the_first_round(
+    tmp_path: Path,
+) -> None:
+    """A manifest's own five folds may have one without milia; those of `repeats` may not."""
+    rows = assign_folds(draw_set(tmp_path, of_each=5))
+    rows = [row for row in rows if row.label != "milium" or row.fold]
+    check_rows(rows, tmp_path, tiny_recipe(), RunOptions(out=tmp_path / "run"))
+    with pytest.raises(ManifestError, match=r"anew.*'milium' has 4 groups") as caught:
+        check_rows(rows, tmp_path, tiny_recipe(), RunOptions(out=tmp_path / "run", repeats=2))
+    assert caught.value.code == "too_few_groups"
+
+
 def test_a_single_source_cannot_be_left_out(tmp_path: Path) -> None:
     rows = draw_set(tmp_path, of_each=5)
     with pytest.raises(ManifestError, match="two sources"):
