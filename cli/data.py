@@ -187,13 +187,13 @@ def split(
     from calcinosis.data.splits import assign_folds, check_folds, join_groups, leave_one_source_out
 
     spare_inputs("--out", out, manifest, audit_table, exclude, config)
-    rows = read_manifest(manifest, labels=label_set(labels, config))
+    rows = whole = read_manifest(manifest, labels=label_set(labels, config))
     if exclude is not None:
-        rows = leave_out(rows, exclude)
+        rows = leave_out(whole, exclude)
     if audit_table is not None:
         from calcinosis.data.audit import read_pairs
 
-        rows = join_groups(rows, read_pairs(audit_table))
+        rows = join_groups(rows, read_pairs(audit_table), whole)
     folded = leave_one_source_out(rows) if leave_source_out else assign_folds(rows, folds, seed)
     check_folds(folded)
     write_manifest(folded, out)

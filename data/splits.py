@@ -118,23 +118,34 @@ def check_folds(rows: Sequence[Row]) -> None:
         raise _crossing(rows, crossing)
 
 
-def join_groups(rows: Sequence[Row], pairs: Iterable[tuple[str, str]]) -> list[Row]:
+def join_groups(
+    rows: Sequence[Row], pairs: Iterable[tuple[str, str]], whole: Sequence[Row] = ()
+) -> list[Row]:
     """Tie together photos that show the same picture or patient.
 
     Args:
         rows: the photos.
-        pairs: of file names, such as near-duplicates that an audit found. A pair with a file that
-            no row names is passed over: that photo is not in use.
+        pairs: of file names, such as near-duplicates that an audit found. Two copies of a photo that
+            no row names are copies of each other; what else is of its group cannot be known.
+        whole: the manifest that the photos are of, where some were left out: those tie the others all
+            the same.
 
     Returns:
         The same rows in the same order. Joined rows share the first of their groups' names in the
         alphabet, so that the result does not depend on the order of rows or pairs.
     """
-    group_of = {row.file: row.group for row in rows}
-    ties = [(group_of[a], group_of[b]) for a, b in pairs if a in group_of and b in group_of]
-    names = sorted(set(group_of.values()))
-    number = {name: i for i, name in enumerate(names)}
-    part = _parts(len(names), [(number[a], number[b]) for a, b in ties])
+    pairs = list(pairs)
+    names = sorted({row.group for row in rows})
+    gone = sorted({row.group for row in whole} - set(names))
+    number = {name: i for i, name in enumerate([*names, *gone])}
+    place = {row.file: number[row.group] for row in (*whole, *rows)}
+    absent = sorted({file for pair in pairs for file in pair} - place.keys())
+    if absent:
+        log.warning(
+            "copies were found of photos that no row names: %d, such as %s", len(absent), absent[0]
+        )
+    place |= {file: len(number) + i for i, file in enumerate(absent)}
+    part = _parts(len(number) + len(absent), [(place[a], place[b]) for a, b in pairs])
     first_name: dict[int, str] = {}
     for i, name in enumerate(names):
         first_name.setdefault(part[i], name)

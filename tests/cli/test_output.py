@@ -218,6 +218,21 @@ def test_a_table_never_takes_the_place_of_what_it_is_made_from(photos: Path) -> 
     assert photo.read_bytes() == content
 
 
+def test_a_photo_that_is_left_out_still_ties_its_copy_to_its_patient(photos: Path) -> None:
+    lines = [("1.jpg", "ann"), ("2.jpg", "ann"), ("3.jpg", "bob"), ("4.jpg", "cyd")]
+    rows = "".join(f"{file},milium,own,{group}\n" for file, group in lines)
+    (photos / "m.csv").write_text(f"file,label,source,group\n{rows}")
+    (photos / "audit.csv").write_text("kind,file,other_file\nexact_duplicate,2.jpg,3.jpg\n")
+    (photos / "x.csv").write_text("file,reason\n2.jpg,a copy of 3.jpg\n")
+    given = {"manifest": "m.csv", "audit": "audit.csv", "exclude": "x.csv", "out": "split.csv"}
+    options = [part for name, file in given.items() for part in (f"--{name}", photos / file)]
+    assert run("split", *options, "--folds", "2")[0] == 0
+    with (photos / "split.csv").open(newline="") as stream:
+        fold_of = {row["group"]: row["fold"] for row in csv.DictReader(stream)}
+    assert fold_of.keys() == {"ann", "cyd"}
+    assert len(set(fold_of.values())) == 2
+
+
 @pytest.mark.parametrize(
     ("given", "named"),
     [

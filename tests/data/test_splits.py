@@ -204,15 +204,26 @@ def test_joined_groups_follow_every_chain_of_pairs(pairs, rng):
     named = [(f"{a}.jpg", f"{b}.jpg") for a, b in pairs]
     joined = join_groups(rows, named)
     linked = [{row.group} for row in rows]
-    for a, b in pairs:
-        if b < 15:
-            linked.append({rows[a].group, rows[b].group})
+    for a, b in pairs:  # a file of no row stands for itself
+        linked.append({rows[a].group, rows[b].group if b < 15 else f"~{b}"})
     for row, new in zip(rows, joined, strict=True):
         chain = {row.group}
         for _ in rows:
             chain |= set().union(*(link for link in linked if link & chain))
         assert new == replace(row, group=min(chain))
     assert join_groups(rows, rng.sample(named, len(named))) == joined
+
+
+def test_a_photo_that_was_left_out_ties_its_copies_to_its_patient(caplog):
+    whole = [a_row(0, group="a"), a_row(1, group="a"), a_row(2, group="b"), a_row(3, group="c")]
+    pairs = [("1.jpg", "2.jpg")]
+    kept = [whole[0], *whole[2:]]
+    assert [row.group for row in join_groups(kept, pairs, whole)] == ["a", "a", "c"]
+    named = [row.group for row in join_groups(whole[2:], [*pairs, ("1.jpg", "3.jpg")], whole)]
+    assert named == ["b", "b"]  # by what is there
+    assert not caplog.messages
+    join_groups(kept, pairs)
+    assert "1, such as 1.jpg" in caplog.text
 
 
 def test_the_pool_splits_with_three_or_four_calcinosis_groups_a_fold():
