@@ -1,6 +1,7 @@
 """Measuring a checkpoint on photographs that it did not learn from."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -40,6 +41,7 @@ def evaluate(rows: Sequence[Row], root: Path, checkpoint: Path, out: Path) -> di
                 name=row.file,
             )
     check_files(rows, root)
+    rows = [replace(row, fold=None) for row in rows]  # no fold of these held a photo out
     again = "give the same command again"
     with disk_full_error(out, again):
         rows = read_skin_tones(rows, root, out / "skin_tones.json")

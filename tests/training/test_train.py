@@ -26,7 +26,7 @@ from calcinosis.model.predictor import Predictor
 from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training import train as train_module
 from calcinosis.training.crossval import cross_validate
-from calcinosis.training.evaluate.predictions import read_predictions
+from calcinosis.training.evaluate.predictions import NO_FOLD, read_predictions
 from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.fit.features import compute_features
@@ -79,10 +79,13 @@ def test_serving_prepares_a_photo_as_training_did(
 ) -> None:
     """Evaluating the training photos gives what the run's own checkpoint says of them."""
     root, rows, out = trained
-    evaluate(rows[:6], root, out, tmp_path)
+    evaluate([replace(row, fold=n) for n, row in enumerate(rows[:6])], root, out, tmp_path)
     evaluated = read_predictions(tmp_path / "predictions.csv")
     assert evaluated.file == tuple(row.file for row in rows[:6])  # asked is answered
-    assert "<html" in (tmp_path / "report.html").read_text()
+    report = (tmp_path / "report.html").read_text()
+    assert "<html" in report
+    assert (evaluated.fold == NO_FOLD).all()
+    assert "had not seen its patient" not in report  # nobody knows that of a checkpoint
     evaluate(rows[3:6], root, out, tmp_path / "fewer")
     fewer = read_predictions(tmp_path / "fewer" / "predictions.csv")
     assert (fewer.probabilities == evaluated.probabilities[3:]).all()  # whoever the neighbours are
