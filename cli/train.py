@@ -57,7 +57,7 @@ def train(
         Path | None,
         typer.Option(
             help="With --ood: manifest, beside its photos, of what is asked about by source, such as ordinary skin. "
-            "With or without, those whose source label is dermoscopy teach what is refused as such."
+            "With or without, those whose source label or source is dermoscopy teach what is refused as such."
         ),
     ] = None,
     facts: Annotated[

@@ -23,7 +23,7 @@ class RunOptions:
         off_topic: a CSV of further such pictures below the photographs' folder: file, reason.
         outside: a manifest, beside its photographs, of further ones that show no lesion or are no clinical
             photographs, such as ordinary skin and dermoscopy; asked about by `source`. Those whose `source_label`
-            is `dermoscopy` also teach what is refused as such.
+            or `source` is `dermoscopy` also teach what is refused as such.
         facts: a TOML file of what the card says and nobody can compute; see `training/report/facts.toml`.
         command: how the run is made again, as its card says it.
     """

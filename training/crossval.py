@@ -88,9 +88,7 @@ def cross_validate(
         return run_cross_validation(folded, root, recipe, options, device)
 
 
-def check_rows(
-    rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions
-) -> list[Row]:
+def check_rows(rows: Sequence[Row], root: Path, recipe: Recipe, options: RunOptions) -> list[Row]:
     """Make sure, before any long work begins, that the photos are there, and what has to be known of them.
 
     Returns:

@@ -4,7 +4,7 @@ import datetime
 import logging
 import platform
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Final
@@ -27,7 +27,12 @@ from calcinosis.training.crossval import (
     run_cross_validation,
 )
 from calcinosis.training.evaluate.calibrate import fit_calibrator, fit_ood_detector
-from calcinosis.training.evaluate.dermoscopy import DERMOSCOPY, DermoscopyFit, fit_dermoscopy
+from calcinosis.training.evaluate.dermoscopy import (
+    DERMOSCOPY,
+    DermoscopyFit,
+    check_dermoscopy,
+    fit_dermoscopy,
+)
 from calcinosis.training.evaluate.frequencies import count_frequencies
 from calcinosis.training.evaluate.out_of_fold import oof_cosines
 from calcinosis.training.fit.device import Device
@@ -37,12 +42,7 @@ from calcinosis.training.recipe import Recipe
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
-from calcinosis.training.robustness.ood import (
-    Opener,
-    dermoscopy_groups,
-    evaluate_ood,
-    read_pictures,
-)
+from calcinosis.training.robustness.ood import Picture, evaluate_ood, read_pictures
 from calcinosis.training.run_dir import lock_run_dir, manifest_digest
 
 log = logging.getLogger(__name__)
@@ -71,7 +71,9 @@ def train(
     rows = check_rows(rows, root, recipe, options)
     facts = _read_facts(options)
     pictures = read_pictures(options, root, recipe)
-    groups = dermoscopy_groups(options, recipe, len({row.fold for row in rows}))
+    shown = list(pictures.get(DERMOSCOPY, {}).values())
+    if shown:
+        check_dermoscopy([picture.group for picture in shown], len({row.fold for row in rows}))
     with lock_run_dir(options, recipe, rows, root, device):
         validated = run_cross_validation(rows, root, recipe, options, device)
         data, metrics = validated.data, validated.metrics
@@ -80,11 +82,12 @@ def train(
         fitted = fit(data, np.arange(len(data.rows)), options.work / "final")
         config = _config(validated, fitted, facts, options)
         dermoscopy = None
-        if groups:
-            dermoscopy = _fit_dermoscopy(data, fitted, pictures[DERMOSCOPY], groups)
-            metrics["dermoscopy"] = dermoscopy.metrics(data.labels < len(recipe.labels) - 1)
+        if shown:
+            dermoscopy = _fit_dermoscopy(data, fitted, shown)
+            conditions = data.labels < len(recipe.labels) - 1
+            metrics["dermoscopy"] = dermoscopy.metrics(conditions, data.groups.tolist())
             config.dermoscopy = dermoscopy.detector
-            config.training["dermoscopy"] = len(groups)
+            config.training["dermoscopy"] = len(shown)
         if device.is_main:
             if options.facts:
                 atomic_write(options.out / FILE, options.facts.read_bytes())
@@ -144,16 +147,17 @@ def _config(
 
 
 def _fit_dermoscopy(
-    data: PreparedData, fitted: Fitted, pictures: Mapping[str, Opener], groups: Sequence[str]
+    data: PreparedData, fitted: Fitted, pictures: Sequence[Picture]
 ) -> DermoscopyFit:
-    """What tells dermoscopy, by name with the group of each, from the photographs."""
+    """What tells dermoscopy from the photographs."""
     network = fitted.build_network()
     with torch.no_grad():
         embeddings = [
-            network.forward_with_cam(data.preprocessing(opener())[None]).embedding[0].numpy()
-            for opener in track(pictures.values(), "Reading dermoscopy", total=len(pictures))
+            network.forward_with_cam(data.preprocessing(picture.open())[None]).embedding[0].numpy()
+            for picture in track(pictures, "Reading dermoscopy", total=len(pictures))
         ]
     photos = fitted.features[:, : network.channels]
+    groups = [picture.group for picture in pictures]
     return fit_dermoscopy(photos, data.folds, np.stack(embeddings), groups)
 
 

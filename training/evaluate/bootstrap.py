@@ -74,9 +74,3 @@ def wilson_interval(successes: float, trials: float) -> tuple[float, float]:
     low = 0.0 if successes == 0 else max(0.0, float(centre - half))
     high = 1.0 if successes == trials else min(1.0, float(centre + half))
     return low, high
-
-
-def wilson_share(hit: NDArray[np.bool_]) -> dict[str, float]:
-    """The share (n,) that is true, with Wilson's interval and how many there are."""
-    low, high = wilson_interval(float(hit.sum()), len(hit))
-    return {"value": float(hit.mean()), "low": low, "high": high, "n": len(hit)}

@@ -17,12 +17,12 @@ from sklearn.preprocessing import StandardScaler
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.ood import DermoscopyDetector, unit_length
-from calcinosis.training.evaluate.bootstrap import wilson_share
+from calcinosis.training.evaluate.metrics.registry import share_over_groups
 from calcinosis.training.fit.features import Integers
 from calcinosis.training.fit.heads import Floats
 
 DERMOSCOPY: Final = "dermoscopy"
-"""The source label of such pictures."""
+"""The source label, or the source, of such pictures."""
 CLINICAL: Final = 0.998
 """Share of the clinical photographs that the detector lets pass."""
 _C: Final = 0.01
@@ -38,6 +38,7 @@ class DermoscopyFit:
         fold: (m,) the place in `of_fold` of the one that has not learnt from a picture.
         refused: (n,) which photographs are refused by the detector that has not learnt from them.
         caught: (m,) which pictures are.
+        groups: (m,) the lesion or patient of each picture.
     """
 
     detector: DermoscopyDetector
@@ -45,12 +46,18 @@ class DermoscopyFit:
     fold: Integers
     refused: NDArray[np.bool_]
     caught: NDArray[np.bool_]
+    groups: tuple[str, ...]
 
-    def metrics(self, conditions: NDArray[np.bool_]) -> dict[str, Any]:
-        """The shares of pictures caught and of photographs refused, and how many of these show a condition (n,)."""
+    def metrics(self, conditions: NDArray[np.bool_], groups: Sequence[str]) -> dict[str, Any]:
+        """The shares of pictures caught and of photographs refused, and how many of these show a condition.
+
+        Args:
+            conditions: (n,) which photographs show one.
+            groups: (n,) the patient of each photograph.
+        """
         return {
-            "caught": wilson_share(self.caught),
-            "photos_refused": wilson_share(self.refused),
+            "caught": share_over_groups(self.caught, self.groups),
+            "photos_refused": share_over_groups(self.refused, groups),
             "conditions_refused": int((self.refused & conditions).sum()),
         }
 
@@ -98,6 +105,7 @@ def fit_dermoscopy(
         fold=place,
         refused=photo_scores > thresholds[np.searchsorted(numbers, folds)],
         caught=picture_scores > thresholds[place],
+        groups=tuple(groups),
     )
 
 
@@ -111,7 +119,8 @@ def check_dermoscopy(groups: Sequence[str], folds: int) -> None:
         raise TrainingError(
             "too_few_patients",
             f"dermoscopy of {len(set(groups))} groups cannot be learnt from in {folds} folds; give pictures of "
-            "more lesions, or call their source_label something else to have them asked about alone",
+            "more lesions, or call their source_label something else (and their source, where that is "
+            f"{DERMOSCOPY}) to have them asked about alone",
         )
 
 

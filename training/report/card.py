@@ -15,6 +15,7 @@ from huggingface_hub import EvalResult, ModelCard, ModelCardData
 from calcinosis.common.files import atomic_write
 from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.metrics.compute import find_figure
+from calcinosis.training.evaluate.metrics.registry import FEW_GROUPS
 from calcinosis.training.report.applied_card import applied_card
 from calcinosis.training.report.facts import FILE, Facts, read_facts
 from calcinosis.training.report.figures import averaged, external_figures, list_figures
@@ -233,11 +234,11 @@ def _single_sources(meta: Meta, metrics: Metrics) -> Iterator[tuple[str, str]]:
 
 
 def _mistaken(metrics: Metrics) -> list[str]:
-    """The five look-alikes that are most often taken for a condition."""
+    """The five look-alikes that are most often taken for a condition, of those seen on enough patients."""
     taken = [
         (row["taken_for_condition"], name, row["n"])
         for name, row in metrics.get("by_lookalike", {}).items()
-        if row["taken_for_condition"]["value"] > 0
+        if row["taken_for_condition"]["value"] > 0 and row.get("groups", 0) >= FEW_GROUPS
     ]
     return [
         f"{name.replace('_', ' ')} ({format_estimate(figure, percent=True)}, {n} photos)"

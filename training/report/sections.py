@@ -186,10 +186,13 @@ def _reliability_bins(
 ) -> list[tuple[int, float, float, float, float]]:
     """A row per bin: photos, mean stated, share found, and about where that share may lie.
 
-    The interval is Wilson's with the number of photos that unequal weights are worth (Kish).
+    The interval is Wilson's with the number of patients that unequal weights are worth (Kish).
     """
     stated, own = predictions.probabilities[:, label], predictions.label == label
     bin_of = kernels.equal_mass_bins(stated, weight)
+    groups = np.unique(np.array(predictions.group, dtype=object).astype(str), return_inverse=True)[
+        1
+    ]
     rows = []
     for number in np.unique(bin_of):
         here = bin_of == number
@@ -197,7 +200,7 @@ def _reliability_bins(
         if not w.sum() > 0:
             continue
         found = float(np.average(own[here], weights=w))
-        worth = float(w.sum() ** 2 / (w**2).sum())
+        worth = float(w.sum() ** 2 / (np.bincount(groups[here], weights=w) ** 2).sum())
         low, high = wilson_interval(found * worth, worth)
         rows.append((int(here.sum()), float(np.average(stated[here], weights=w)), found, low, high))
     return rows
@@ -328,11 +331,12 @@ def _lookalikes(metrics: Metrics, predictions: Predictions) -> Context | None:
     if not conditions:
         return None
     background = metrics["labels"][-1]
-    ranked = sorted(
-        conditions.items(), key=lambda item: (-item[1]["taken_for_condition"]["value"], item[0])
-    )
+
+    def place(item: tuple[str, Metrics]) -> tuple[bool, float]:
+        return item[1].get("groups", 0) < FEW_GROUPS, -item[1]["taken_for_condition"]["value"]
+
     rows = []
-    for name, row in ranked:
+    for name, row in sorted(sorted(conditions.items()), key=place):
         taken = [
             f"{plain_name(label)} {count}"
             for label, count in row["called"].items()
@@ -340,7 +344,7 @@ def _lookalikes(metrics: Metrics, predictions: Predictions) -> Context | None:
         ]
         text = format_estimate(row["taken_for_condition"], percent=True)
         rows.append([name.replace("_", " "), row["n"], text, ", ".join(taken) or "none"])
-    return {"rows": rows}
+    return {"rows": rows, "few_groups": FEW_GROUPS}
 
 
 def _learning(metrics: Metrics, predictions: Predictions) -> Context | None:

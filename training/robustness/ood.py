@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -23,15 +23,17 @@ from calcinosis.common.options import RunOptions
 from calcinosis.data.locating import open_source
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.data.table import Table
-from calcinosis.model.finding import Outcome
+from calcinosis.model.finding import DEPOSIT, Finding, Outcome
 from calcinosis.model.labels import OTHER
 from calcinosis.model.ood import DermoscopyDetector
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
-from calcinosis.training.evaluate.bootstrap import wilson_share
-from calcinosis.training.evaluate.dermoscopy import DERMOSCOPY, DermoscopyFit, check_dermoscopy
+from calcinosis.training.evaluate.dermoscopy import DERMOSCOPY, DermoscopyFit
+from calcinosis.training.evaluate.metrics.registry import Sample, share_over_groups
+from calcinosis.training.evaluate.metrics.suggestive import called_condition
 from calcinosis.training.evaluate.out_of_fold import oof_logits, oof_predictions
 from calcinosis.training.evaluate.predictions import Predictions
+from calcinosis.training.fit.finetune import disease_of
 from calcinosis.training.fit.heads import Floats
 from calcinosis.training.fit.prepare import PreparedData
 from calcinosis.training.recipe import Recipe
@@ -39,8 +41,18 @@ from calcinosis.training.recipe import Recipe
 log = logging.getLogger(__name__)
 
 Opener = Callable[[], Image.Image]
-Pictures = dict[str, dict[str, Opener]]
-"""What opens each picture, by kind and name: all of them at once might not fit into memory."""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """Whose a picture is, and what opens it: all of them at once might not fit into memory."""
+
+    group: str
+    open: Opener
+
+
+Pictures = dict[str, dict[str, Picture]]
+"""By kind and name."""
 
 ACCEPTED: Final = 0.95
 """Share of the conditions' held-out photos that the score's threshold accepts."""
@@ -80,23 +92,23 @@ def evaluate_ood(
     Returns:
         For each kind of picture the figure of the share refused, which a reader meets as an unusable
         photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
-        `suggestive`, how many are taken for one condition; and of pictures `retake`, how many are
-        refused by the gate of photo quality. Conditions are judged by the prediction set alone, pictures
-        by all that a reader does. Conditions never learnt are not there where all of `other` has one
-        source label.
+        `suggestive`, how many are taken for a condition, or for a deposit of one of two; and of pictures
+        `retake`, how many are refused by the gate of photo quality. Conditions are judged by the
+        prediction set alone, pictures by all that a reader does. Conditions never learnt are not there
+        where all of `other` is one disease.
     """
     learnt = oof_predictions(data, logits)
     kinds = {
         "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
     }
-    if len({row.source_label for row in data.rows if row.label == OTHER}) > 1:
+    if len({disease_of(row) for row in data.rows if row.label == OTHER}) > 1:
         log.info("conditions it had never learnt")
         unseen, alone = _without_conditions(data)
-        asked = oof_logits(unseen, work / "unseen", alone)
+        asked = oof_logits(unseen, work / "never-learnt", alone)
         never = oof_predictions(unseen, asked)
         kinds["conditions it had never learnt"] = _of_others(never, never, alone)
     else:  # what learns without them would know no `other` at all
-        log.info("all of `other` has one source label: no condition of it can be held out whole")
+        log.info("all of `other` is one disease: no condition of it can be held out whole")
     reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
     for kind, own in {**_pictures(), **pictures}.items():
@@ -104,7 +116,7 @@ def evaluate_ood(
         readers = [reader] * len(own)
         if kind == DERMOSCOPY and dermoscopy is not None:
             readers = [_with(reader, dermoscopy.of_fold[fold]) for fold in dermoscopy.fold]
-        kinds[kind] = _of_pictures(list(zip(readers, own.values(), strict=True)), threshold)
+        kinds[kind] = _of_pictures(readers, list(own.values()), threshold)
     return kinds
 
 
@@ -124,7 +136,8 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
         for row in rows:
             kind = pictures.setdefault(_kind(row), {})
             try:
-                kind[row.file] = _checked(options.outside.parent, row.file)
+                opener = _checked(options.outside.parent, row.file)
+                kind[row.file] = Picture(row.group, opener)
             except (ManifestError, PhotoError) as error:
                 faults.append(f"{row.file}: {error.message}")
         if faults:
@@ -132,22 +145,11 @@ def read_pictures(options: RunOptions, root: Path, recipe: Recipe) -> Pictures:
     return pictures
 
 
-def dermoscopy_groups(options: RunOptions, recipe: Recipe, folds: int) -> list[str]:
-    """The lesion or patient of each picture that `read_pictures` calls dermoscopy, in their order.
-
-    Raises:
-        TrainingError: `too_few_patients`, if there are some and fewer than folds.
-        ManifestError: naming the file and the cure.
-    """
-    rows = read_manifest(options.outside, labels=recipe.labels) if options.outside else []
-    groups = [row.group for row in rows if _kind(row) == DERMOSCOPY]
-    if groups:
-        check_dermoscopy(groups, folds)
-    return groups
-
-
 def _kind(row: Row) -> str:
-    return DERMOSCOPY if row.source_label.casefold() == DERMOSCOPY else row.source.replace("_", " ")
+    """What a picture from outside counts as: dermoscopy by the name of its kind or source, else its source."""
+    if DERMOSCOPY in (row.source_label.casefold(), row.source.casefold()):
+        return DERMOSCOPY
+    return row.source.replace("_", " ")
 
 
 def _checked(root: Path, file: str) -> Opener:
@@ -160,8 +162,8 @@ def _open(root: Path, file: str) -> Image.Image:
     return open_photo(open_source(root, file), name=file)
 
 
-def read_off_topic(path: Path, root: Path) -> dict[str, Opener]:
-    """What opens the pictures below a root folder that a CSV of `file` and `reason` calls no clinical photograph.
+def read_off_topic(path: Path, root: Path) -> dict[str, Picture]:
+    """The pictures below a root folder that a CSV of `file` and `reason` calls no clinical photograph.
 
     Raises:
         TrainingError: `bad_list`.
@@ -180,29 +182,29 @@ def read_off_topic(path: Path, root: Path) -> dict[str, Opener]:
             f"is no CSV with the columns file and reason: {error.message}",
             name=str(path),
         ) from None
-    return {file: _checked(root, file) for file in files}
+    return {file: Picture(file, _checked(root, file)) for file in files}
 
 
 def _without_conditions(data: PreparedData) -> tuple[PreparedData, np.ndarray]:
-    """The data with folds that hold whole conditions of `other` out, and which rows are of one alone.
+    """The data with folds that hold whole conditions of `other` out, however spelt, and which rows are of one alone.
 
-    A photo whose group has several source labels is not learnt from: its copy might be held out.
+    A photo whose group shows several conditions is not learnt from: its copy might be held out.
     """
     background = len(data.recipe.labels) - 1
     others = data.labels == background
-    names = np.array([row.source_label for row in data.rows])
+    names = np.array([disease_of(row) for row in data.rows])
     known = np.unique(names[others])
     shuffled = np.random.default_rng(data.recipe.seed).permutation(known)
     folds = np.unique(data.folds)
     fold_of = {name: int(folds[n % len(folds)]) for n, name in enumerate(shuffled)}
     rows = [
-        replace(row, fold=fold_of[row.source_label]) if other else row
-        for row, other in zip(data.rows, others, strict=True)
+        replace(row, fold=fold_of[name]) if other else row
+        for row, name, other in zip(data.rows, names, others, strict=True)
     ]
-    labels_of: dict[str, set[str]] = {}
-    for row in data.rows:
-        labels_of.setdefault(row.group, set()).add(row.source_label)
-    alone = np.array([len(labels_of[row.group]) == 1 for row in data.rows])
+    names_of: dict[str, set[str]] = {}
+    for row, name in zip(data.rows, names, strict=True):
+        names_of.setdefault(row.group, set()).add(name)
+    alone = np.array([len(names_of[row.group]) == 1 for row in data.rows])
     return replace(data, rows=rows), alone | ~others
 
 
@@ -221,9 +223,11 @@ def _of_others(
 ) -> dict[str, Any]:
     """The shares among the photos of `other` of a table."""
     others = counted & (predictions.label == len(predictions.labels) - 1)
-    outcomes = np.array(predictions.outcome)[others]
+    refused = np.array(predictions.outcome)[others] == "out_of_scope"
     caught = _score(predictions)[others] > _threshold(reference)
-    return _shares(outcomes == "out_of_scope", caught, outcomes == "suggestive")
+    named = called_condition(Sample(predictions, np.ones((len(predictions), 1))))[others]
+    groups = [predictions.group[n] for n in np.flatnonzero(others)]
+    return _shares(refused, caught, named, groups)
 
 
 def _with(reader: Predictor, detector: DermoscopyDetector) -> Predictor:
@@ -232,42 +236,57 @@ def _with(reader: Predictor, detector: DermoscopyDetector) -> Predictor:
     return other
 
 
-def _of_pictures(asked: Sequence[tuple[Predictor, Opener]], threshold: float) -> dict[str, Any]:
-    told = [_outcome(reader, opener(), threshold) for reader, opener in asked]
-    outcomes = np.array([outcome for outcome, _ in told])
-    refused, caught = np.isin(outcomes, ["retake", "out_of_scope"]), np.array([c for _, c in told])
-    shares = _shares(refused, caught, outcomes == "suggestive")
-    return shares | {"retake": int((outcomes == "retake").sum())}
+def _of_pictures(
+    readers: Sequence[Predictor], pictures: Sequence[Picture], threshold: float
+) -> dict[str, Any]:
+    """The shares among pictures (n,), each asked of its own reader (n,)."""
+    outcomes: list[Outcome] = []
+    named, caught = [], []
+    for reader, picture in zip(readers, pictures, strict=True):
+        photo = picture.open()
+        finding = reader.read(photo)
+        outcomes.append(finding.outcome)
+        named.append(finding.outcome == "suggestive" or set(finding.prediction_set) == DEPOSIT)
+        caught.append(_is_caught(finding, reader, photo, threshold))
+    refused = np.isin(outcomes, ["retake", "out_of_scope"])
+    groups = [picture.group for picture in pictures]
+    shares = _shares(refused, np.array(caught), np.array(named), groups)
+    return shares | {"retake": outcomes.count("retake")}
 
 
-def _outcome(reader: Predictor, picture: Image.Image, threshold: float) -> tuple[Outcome, bool]:
-    """What a reader makes of a picture, and whether the score, without the gate of photo quality, tells it."""
-    finding = reader.read(picture)
+def _is_caught(finding: Finding, reader: Predictor, picture: Image.Image, threshold: float) -> bool:
+    """Whether the score, without the gate of photo quality, tells a picture, of which a reader made a finding."""
     if finding.problem in _UNFAMILIAR:
-        return finding.outcome, True
+        return True
     if finding.outcome != "retake":
-        return finding.outcome, finding.probabilities[OTHER] > threshold
+        return finding.probabilities[OTHER] > threshold
     config = reader.config  # the network was not asked
     answer = reader.backend.forward_with_cam(config.preprocessing.array(picture)[None])
     logits = answer.logits.astype(np.float64)
     score = config.calibration.probabilities(logits, config.prior)[0, -1]
-    return finding.outcome, bool(reader.find_ood_issue(answer.embedding) or score > threshold)
+    return bool(reader.find_ood_issue(answer.embedding) or score > threshold)
 
 
-def _shares(refused: np.ndarray, caught: np.ndarray, suggestive: np.ndarray) -> dict[str, Any]:
+def _shares(
+    refused: np.ndarray, caught: np.ndarray, named: np.ndarray, groups: Sequence[str]
+) -> dict[str, Any]:
     return {
-        **wilson_share(refused),
-        "caught": wilson_share(caught),
-        "suggestive": int(suggestive.sum()),
+        **share_over_groups(refused, groups),
+        "caught": share_over_groups(caught, groups),
+        "suggestive": int(named.sum()),
     }
 
 
 def _pictures() -> Pictures:
     """Pictures that need no photographs of one's own, by kind and name."""
-    return {
+    kinds = {
         "natural photographs": dict(_natural()),
         "drawn pages of text": {f"{n}": partial(_page, n) for n in range(_DRAWN)},
         "noise": {f"{n}": partial(_noise, n) for n in range(_DRAWN)},
+    }
+    return {
+        kind: {name: Picture(name, opener) for name, opener in openers.items()}
+        for kind, openers in kinds.items()
     }
 
 

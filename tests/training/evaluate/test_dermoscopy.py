@@ -4,7 +4,9 @@ import numpy as np
 import pytest
 
 from calcinosis.common.errors import TrainingError
+from calcinosis.training.evaluate.bootstrap import wilson_interval
 from calcinosis.training.evaluate.dermoscopy import CLINICAL, fit_dermoscopy
+from calcinosis.training.evaluate.metrics.registry import share_over_groups
 
 PHOTOS, PICTURES, CHANNELS = 1000, 30, 12
 FOLDS = np.arange(PHOTOS) % 5
@@ -25,10 +27,23 @@ def test_what_stands_apart_is_caught_and_the_share_asked_for_passes() -> None:
     assert (fitted.detector.scores(pictures) > 0).all()
     assert (fitted.detector.scores(7 * photos) > 0).mean() < 0.01  # lengths say nothing
     conditions = fitted.refused & (np.arange(PHOTOS) % 2 == 0)
-    figures = fitted.metrics(conditions)
+    groups = [f"{n % 200}" for n in range(PHOTOS)]
+    figures = fitted.metrics(conditions, groups)
     assert figures["caught"]["value"] == 1
     assert figures["photos_refused"]["n"] == PHOTOS
     assert figures["conditions_refused"] == conditions.sum()
+
+
+def test_shares_are_over_patients_and_not_over_photographs() -> None:
+    hit = np.arange(120) % 12 == 0
+    alone, few = (share_over_groups(hit, [f"{n // size}" for n in range(120)]) for size in (1, 12))
+    assert alone["value"] == few["value"] == hit.mean()
+    same = share_over_groups(np.repeat(hit[:12], 10), [f"{n // 10}" for n in range(120)])
+    assert same["n"] == 120
+    assert same["high"] - same["low"] > 2 * (alone["high"] - alone["low"])
+    handful = share_over_groups(hit, [f"{n // 30}" for n in range(120)])
+    assert handful["interval"] == "wilson"
+    assert (handful["low"], handful["high"]) == wilson_interval(4 / 12, 4)
 
 
 def test_the_share_of_photographs_refused_is_measured_and_not_set() -> None:
@@ -65,6 +80,8 @@ def test_a_picture_is_judged_by_a_detector_that_saw_none_of_its_lesion() -> None
 
 def test_fewer_lesions_than_folds_are_refused() -> None:
     photos, pictures = embeddings(PHOTOS, 0, 0, 0), embeddings(PICTURES, 1, 0, 12)
-    with pytest.raises(TrainingError, match="4 groups cannot be learnt from in 5 folds") as caught:
+    with pytest.raises(
+        TrainingError, match=r"4 groups .* in 5 folds.* .and their source"
+    ) as caught:
         fit_dermoscopy(photos, FOLDS, pictures, [f"{n % 4}" for n in range(PICTURES)])
     assert caught.value.code == "too_few_patients"

@@ -229,11 +229,23 @@ def test_a_perfect_share_is_not_given_a_perfect_interval(table):
     assert "cannot show uncertainty" in ranking["reason"]
 
 
+def test_the_spellings_of_a_lookalike_are_counted_together(table):
+    spelt = ("Xanthomas", "xanthoma", "Xanthomas", "Eczema")
+    names = tuple(spelt[row % 4] for row in range(len(table)))
+    found = compute_metrics(replace(table, source_label=names), prior=None, resamples=2)
+    looks = [i for i, kind in enumerate(table.kind) if kind == "lookalike"]
+    rows = found["by_lookalike"]
+    assert list(rows) == ["Eczema", "Xanthomas"]
+    assert rows["Xanthomas"]["n"] == sum(names[i] != "Eczema" for i in looks)
+    groups = {table.group[i] for i in looks if names[i] != "Eczema"}
+    assert rows["Xanthomas"]["groups"] == len(groups)
+
+
 def test_lookalike_errors_are_counted_by_condition(table, metrics):
-    row = metrics["by_lookalike"]["condition 1"]
+    row = metrics["by_lookalike"]["condition b"]
     chosen = [
         i for i in range(len(table))
-        if table.kind[i] == "lookalike" and table.source_label[i] == "condition 1"
+        if table.kind[i] == "lookalike" and table.source_label[i] == "condition b"
     ]  # fmt: skip
     assert row["n"] == len(chosen) == sum(row["called"].values())
     wrong = sum(table.argmax[i] != 3 for i in chosen) / len(chosen)
@@ -279,6 +291,17 @@ def test_a_table_does_not_differ_from_itself(table):
         assert (difference["value"], difference["low"], difference["high"]) == (0, 0, 0)
 
 
+def test_a_difference_over_a_handful_of_patients_has_no_interval(table):
+    few = table.where((table.label != 2) | (np.arange(len(table)) < 12 + 14 + 8))
+    assert len({g for g, own in zip(few.group, few.label, strict=True) if own == 2}) == 4
+    difference = paired_difference(few, few, "auroc.milium", resamples=20)
+    assert (difference["value"], difference["low"]) == (0, None)
+    assert "fewer than 5" in difference["reason"]
+    named = replace(few, prediction_set=few.prediction_set | (np.arange(4) == 2))
+    for pair in ((few, named), (named, few)):  # the rarer of both counts
+        assert paired_difference(*pair, "conformal.coverage.milium", resamples=20)["low"] is None
+
+
 def test_unlike_tables_and_unknown_figures_are_refused(table):
     with pytest.raises(PredictionsError, match="other photos"):
         paired_difference(table, table.where(table.label > 0), "ece")
@@ -296,6 +319,12 @@ def test_what_is_called_suggestive_is_counted_as_a_slow_loop_counts_it():
     sites = ["ear" if row % 2 else "" for row in range(len(drawn))]
     first = drawn.prediction_set.copy()
     first[:4] = [True, True, False, False]
+    first[-28:-24] = [
+        True,
+        True,
+        False,
+        False,
+    ]  # a deposit is a finding: of what is something else, a false one
     outcome = [
         "uncertain" if row.sum() > 1 else ("out_of_scope" if row[3] else "suggestive")
         for row in first
@@ -308,9 +337,10 @@ def test_what_is_called_suggestive_is_counted_as_a_slow_loop_counts_it():
     others, wrong, cancers, missed, only_conditions = 0, 0, 0, 0, 0
     for label, name, row, said in zip(table.label, names, first, outcome, strict=True):
         others += label == 3
-        wrong += label == 3 and said == "suggestive"
+        named = said == "suggestive" or row.tolist() == [True, True, False, False]
+        wrong += label == 3 and named
         cancers += name == "Melanoma"
-        missed += name == "Melanoma" and said == "suggestive"
+        missed += name == "Melanoma" and named
         only_conditions += name == "Melanoma" and not row[3]
     assert value(metrics, "suggestive.false_rate") == pytest.approx(wrong / others)
     assert value(metrics, "suggestive.false_rate_malignant") == pytest.approx(missed / cancers)

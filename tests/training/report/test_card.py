@@ -96,6 +96,19 @@ def test_it_names_the_command_the_figures_and_the_terms(card, metrics):
     assert "only a clinician can tell" in text
 
 
+def test_a_lookalike_of_a_handful_of_patients_is_not_called_the_worst(metrics, tmp_path):
+    def taken(value, groups):
+        figure = {"value": value, "low": 0.0, "high": 1.0, "n": groups}
+        return {"taken_for_condition": figure, "n": groups, "groups": groups}
+
+    looks = {"Wart": taken(1.0, 1), "Xanthoma": taken(0.4, 5), "Scar": taken(0.0, 50)}
+    text = write(tmp_path, metrics | {"by_lookalike": looks}).read_text()
+    line = next(line for line in text.splitlines() if "most often taken for" in line)
+    assert "Xanthoma" in line
+    assert "Wart" not in line
+    assert "Scar" not in line
+
+
 def test_the_licence_lies_beside_it_with_each_sources_terms(card, tmp_path):
     text = (tmp_path / "LICENSE").read_text()
     assert META["licence"] in text

@@ -16,9 +16,10 @@ from calcinosis.model.config import load_config
 from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.training.fit.device import Device
+from calcinosis.training.fit.finetune import disease_of
 from calcinosis.training.fit.prepare import prepare_data
 from calcinosis.training.robustness.ood import (
-    _outcome,
+    _is_caught,
     _pictures,
     _without_conditions,
     evaluate_ood,
@@ -29,11 +30,13 @@ from calcinosis.training.train import train
 from tests.drawings import draw
 from tests.training.drawn_sets import tiny_recipe
 
+CONDITIONS = ("Eczema", "Psoriasis", "Lupus", "Scabies", "Warts", "Lipoma")
+
 
 def draw_conditions(root: Path) -> list[Row]:
     """Drawings of every label, those of `other` of six conditions."""
     return [
-        replace(row, source_label=f"condition {n % 6}" if row.label == "other" else row.label)
+        replace(row, source_label=CONDITIONS[n % 6] if row.label == "other" else row.label)
         for n, row in enumerate(draw_set(root, size=(320, 240)))
     ]
 
@@ -94,16 +97,16 @@ def test_the_score_of_a_picture_is_what_the_network_gives_without_the_gates(
     reader = Predictor(trained[1])
     config, met = reader.config, set()
     for kind in _pictures().values():
-        for opener in list(kind.values())[:3]:
-            finding = reader.read(opener())
+        for picture in list(kind.values())[:3]:
+            finding = reader.read(picture.open())
             met.add(finding.problem)
-            inputs = config.preprocessing.array(opener())[None]
+            inputs = config.preprocessing.array(picture.open())[None]
             answer = reader.backend.forward_with_cam(inputs)
             score = config.calibration.probabilities(answer.logits, config.prior)[0, -1]
             unfamiliar = reader.find_ood_issue(answer.embedding) is not None
             for threshold in (0.0, score - 1e-6, score + 1e-6, 1.0):
-                expected = (finding.outcome, unfamiliar or score > threshold)
-                assert _outcome(reader, opener(), threshold) == expected
+                expected = unfamiliar or score > threshold
+                assert _is_caught(finding, reader, picture.open(), threshold) == expected
     assert len(met) > 1, "pictures that the gates refuse, and others"
 
 
@@ -142,10 +145,15 @@ def test_a_condition_is_held_out_whole(tmp_path: Path) -> None:
     rows = draw_conditions(tmp_path)
     others = [n for n, row in enumerate(rows) if row.label == "other"]
     rows[others[0]] = replace(rows[others[0]], group=rows[others[1]].group)  # two names, one group
+    spelt_otherwise = others[2 + len(CONDITIONS)]
+    rows[spelt_otherwise] = replace(
+        rows[spelt_otherwise], source_label=rows[others[2]].source_label.rstrip("s").upper()
+    )
     recipe = tiny_recipe(method="probe")
     data = prepare_data(assign_folds(rows), tmp_path, recipe, tmp_path / "cache", Device())
     unseen, counted = _without_conditions(data)
-    names = np.array([row.source_label for row in rows])
+    assert len({row.source_label for row in rows if row.label == "other"}) == len(CONDITIONS) + 1
+    names = np.array([disease_of(row) for row in rows])
     labels = np.array([LABELS.index(row.label) for row in rows])
     for name in np.unique(names[labels == 3]):
         assert len(set(unseen.folds[names == name])) == 1
@@ -174,7 +182,19 @@ def test_pictures_are_opened_again_when_they_are_asked_about(tmp_path: Path) -> 
     (kind,) = read_pictures(options, tmp_path, tiny_recipe()).values()
     assert list(kind) == [row.file for row in rows]
     draw("milium", size=(50, 40)).save(tmp_path / rows[0].file)
-    assert kind[rows[0].file]().size == (50, 40)
+    assert kind[rows[0].file].open().size == (50, 40)
+    assert [picture.group for picture in kind.values()] == [row.group for row in rows]
+
+
+def test_what_counts_as_dermoscopy_says_so_by_its_kind_or_its_source(tmp_path: Path) -> None:
+    rows = draw_set(tmp_path, of_each=1)
+    named = [{"source_label": "Dermoscopy"}, {"source": "Dermoscopy"}, {"source": "my_skin"}, {}]
+    rows = [replace(row, **changes) for row, changes in zip(rows, named, strict=True)]
+    write_manifest(rows, tmp_path / "outside.csv")
+    options = RunOptions(out=tmp_path / "run", outside=tmp_path / "outside.csv")
+    found = read_pictures(options, tmp_path, tiny_recipe())
+    assert list(found["dermoscopy"]) == [rows[0].file, rows[1].file]
+    assert list(found["my skin"]) == [rows[2].file]
 
 
 def test_a_list_that_is_none_is_named(tmp_path: Path) -> None:

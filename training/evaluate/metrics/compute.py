@@ -1,5 +1,6 @@
 """Every figure of an evaluation, by name, with its interval, overall and by subgroup."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any, Final
@@ -7,6 +8,7 @@ from typing import Any, Final
 import numpy as np
 from numpy.typing import NDArray
 
+from calcinosis.data.curation import disease_key
 from calcinosis.training.evaluate.bootstrap import (
     RESAMPLES,
     SEED,
@@ -117,7 +119,8 @@ def paired_difference(
         resamples: bootstrap draws of whole groups.
 
     Returns:
-        `{"value", "low", "high", "n"}` of the difference, null with a `reason` where undefined.
+        `{"value", "low", "high", "n"}` of the difference; null with a `reason` where undefined, and
+        the interval alone where the figure rests on fewer than five groups.
 
     Raises:
         PredictionsError: the tables differ in labels, photos, or a photo's label or group.
@@ -143,9 +146,10 @@ def paired_difference(
     )
     if metric not in first:
         raise KeyError(f"no figure is named {metric}; there are {', '.join(first)}")
-    estimate = first[metric]
-    difference = replace(estimate, values=estimate.values - second[metric].values, positives=None)
-    return replace(difference, groups=None, share=False).to_json(may_be_certain=True)
+    one, two = first[metric], second[metric]
+    groups = min((e.groups for e in (one, two) if e.groups is not None), default=None)
+    difference = replace(one, values=one.values - two.values, positives=None, groups=groups)
+    return replace(difference, share=False).to_json(may_be_certain=True)
 
 
 def compute_repeated(
@@ -291,16 +295,27 @@ def _outcomes(predictions: Predictions) -> dict[str, dict[str, int]]:
 
 
 def _lookalike_errors(predictions: Predictions) -> dict[str, Any]:
-    """For each look-alike condition at the source: what it was called, and how often wrongly."""
+    """For each look-alike condition at the source, however spelt: what it was called, and how often wrongly.
+
+    Its name is the commonest spelling.
+    """
     table = {}
     looks = predictions.where(np.array([kind == LOOKALIKE for kind in predictions.kind]))
-    for name in sorted(set(looks.source_label) - {""}):
-        rows = looks.where(np.array([source_label == name for source_label in looks.source_label]))
+    spellings: dict[str, Counter[str]] = {}
+    for name in looks.source_label:
+        if name:
+            spellings.setdefault(disease_key(name), Counter())[name] += 1
+    for counts in spellings.values():
+        name = min(counts, key=lambda spelling: (-counts[spelling], spelling))
+        rows = looks.where(
+            np.array([source_label in counts for source_label in looks.source_label])
+        )
         groups = len(set(rows.group))
         wrong = float((rows.argmax != rows.label).mean())
         low, high = wilson_interval(wrong * groups, groups)
         table[name] = {
             "n": len(rows),
+            "groups": groups,
             "called": _counts(rows.argmax, rows.labels),
             "taken_for_condition": {
                 "value": wrong,
@@ -310,4 +325,4 @@ def _lookalike_errors(predictions: Predictions) -> dict[str, Any]:
                 "interval": "wilson",
             },
         }
-    return table
+    return dict(sorted(table.items()))

@@ -4,14 +4,20 @@ To add one, write a function in the module of its kind and mark it with `@metric
 a `Sample` and yields `Estimate`s; intervals, subgroups, paired differences, report and card follow from that.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Final
 
 import numpy as np
 
-from calcinosis.training.evaluate.bootstrap import percentile_interval, wilson_interval
+from calcinosis.training.evaluate.bootstrap import (
+    RESAMPLES,
+    SEED,
+    group_resamples,
+    percentile_interval,
+    wilson_interval,
+)
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.kernels import Array, Mask
 from calcinosis.training.evaluate.predictions import Predictions
@@ -186,6 +192,14 @@ def share_of(name: tuple[str, ...], sample: Sample, rows: Mask, hit: Mask, nobod
     values = kernels.weighted_mean(hit[rows], sample.weights[rows])
     groups = count_groups(sample.predictions, rows)
     return Estimate(name, values, int(rows.sum()), groups=groups, share=True, reason=nobody)
+
+
+def share_over_groups(hit: Mask, groups: Sequence[str]) -> dict[str, Any]:
+    """The share (n,) that is true, as a figure with its interval over groups (n,)."""
+    draws = group_resamples(groups, resamples=RESAMPLES, seed=SEED, chunk_size=100)
+    weightings = [np.ones((len(hit), 1)), *draws]
+    values = np.concatenate([kernels.weighted_mean(hit, weights) for weights in weightings])
+    return Estimate((), values, len(hit), groups=len(set(groups)), share=True).to_json()
 
 
 def count_groups(predictions: Predictions, rows: Mask) -> int:

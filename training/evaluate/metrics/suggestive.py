@@ -24,6 +24,11 @@ def called_deposit(sample: Sample) -> Mask:
     return held
 
 
+def called_condition(sample: Sample) -> Mask:
+    """(n,) whether the finding's headline names a condition, or a deposit of one of two."""
+    return called_suggestive(sample) | called_deposit(sample)
+
+
 def malignant(sample: Sample) -> Mask:
     """(n,) whether the photo shows a cancer, by its label at the source."""
     return np.array([is_malignant(name) for name in sample.predictions.source_label], dtype=bool)
@@ -64,9 +69,9 @@ def count(sample: Sample) -> Iterator[Estimate]:
     lower_is_better=True,
 )
 def false_rate(sample: Sample) -> Iterator[Estimate]:
-    """Share of the background's photos that are called suggestive of anything."""
+    """Share of the background's photos that are called suggestive of anything, be it a deposit."""
     other = sample.predictions.label == sample.predictions.background
-    yield share_of((), sample, other, called_suggestive(sample), "no photo of other here")
+    yield share_of((), sample, other, called_condition(sample), "no photo of other here")
 
 
 @metric(
@@ -76,9 +81,9 @@ def false_rate(sample: Sample) -> Iterator[Estimate]:
     lower_is_better=True,
 )
 def false_rate_malignant(sample: Sample) -> Iterator[Estimate]:
-    """Share of the photos of cancers that are called suggestive of anything."""
+    """Share of the photos of cancers that are called suggestive of anything, be it a deposit."""
     reason = "no photo here is known to show a cancer"
-    yield share_of((), sample, malignant(sample), called_suggestive(sample), reason)
+    yield share_of((), sample, malignant(sample), called_condition(sample), reason)
 
 
 @metric(
