@@ -279,7 +279,7 @@ def _shares(
 
 def _pictures() -> Pictures:
     """Pictures that need no photographs of one's own, by kind and name."""
-    kinds = {
+    kinds: dict[str, dict[str, Opener]] = {
         "natural photographs": dict(_natural()),
         "drawn pages of text": {f"{n}": partial(_page, n) for n in range(_DRAWN)},
         "noise": {f"{n}": partial(_noise, n) for n in range(_DRAWN)},
