@@ -194,7 +194,7 @@ def _predict_photos(
     return_large_blocks()
     photos = list(_files(given))
     predictor = question.open_predictor(threads=1 if len(photos) > 1 else None)
-    rows = Rows(chosen, predictor.config.labels, question.language, several=len(photos) > 1)
+    rows = Rows(chosen, predictor, several=len(photos) > 1)
     failed = False
     found = predictor.read_each(photos, workers=available_cores())
     for path, finding in zip(photos, found, strict=True):

@@ -2,7 +2,6 @@
 
 import csv
 from collections import Counter
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -11,6 +10,7 @@ from calcinosis.cli.errors import print_error, print_exactly, print_json, print_
 if TYPE_CHECKING:
     from calcinosis.common.errors import PhotoError
     from calcinosis.model.finding import Finding, Shown
+    from calcinosis.model.predictor import Predictor
 
 Format = Literal["text", "json", "csv"]
 
@@ -18,14 +18,13 @@ Format = Literal["text", "json", "csv"]
 class Rows:
     """Prints the finding of each photo, or why it has none, in the form that was asked for."""
 
-    def __init__(
-        self, chosen: Format, labels: Sequence[str], language: str, *, several: bool
-    ) -> None:
+    def __init__(self, chosen: Format, predictor: "Predictor", *, several: bool) -> None:
         from calcinosis.model.words import words
 
-        self.say = words(language)
+        self.say = words(predictor.language)
         self.format = chosen
-        self.labels = labels
+        self.labels = labels = predictor.config.labels
+        self.remarks = predictor.remarks()
         self.several = several
         self.outcomes: Counter[str] = Counter()
         if chosen == "csv":
@@ -34,7 +33,7 @@ class Rows:
                 "checkpoint", "error", "message", "advice", "problem",
             )  # fmt: skip
         elif chosen == "text" and several:
-            titles = ("outcome", "most_probable", "cannot_be_excluded", "photo")
+            titles = ("outcome", "most_probable", "left_open", "photo")
             print_line(_TABLE.format(*(self.say(f"table.{title}") for title in titles)))
 
     def add(self, path: Path, finding: "Finding | PhotoError") -> None:
@@ -64,15 +63,15 @@ class Rows:
                 members = self.say("table.anything")
             print_line(_TABLE.format(outcome, best, members, path))
         else:
-            _print_finding(path, finding, self.say("table.cannot_be_excluded"))
+            _print_finding(path, finding, self.say("table.left_open"))
 
     def end(self) -> None:
-        """Below a table for people: how many of each outcome, and that only a clinician can tell."""
+        """Below a table for people: what holds for each of its rows, and how many of each outcome."""
         if self.format == "text" and self.several:
             counts = ", ".join(f"{count} {name}" for name, count in self.outcomes.most_common())
-            print_line("")
-            print_line(self.say("table.summary", count=self.outcomes.total(), counts=counts))
-            print_line(self.say("table.advice"))
+            summary = self.say("table.summary", count=self.outcomes.total(), counts=counts)
+            for line in ("", *self.remarks, summary, self.say("table.advice")):
+                print_line(line)
 
     def _add_error(self, path: Path, error: "PhotoError") -> None:
         if self.format == "json":

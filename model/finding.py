@@ -1,19 +1,15 @@
-"""The decision: what a reader of a photo is told. Every outcome ends at a clinician."""
+"""A finding: what a reader of a photo is told, and how boldly a probability may be shown."""
 
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from calcinosis.model.conformal import Conformal
-from calcinosis.model.frequencies import Frequencies, Frequency, named
-from calcinosis.model.labels import OTHER, conditions
-from calcinosis.model.quality import QualityIssue
-from calcinosis.model.words import Words, words
+from calcinosis.model.frequencies import Frequency
+from calcinosis.model.labels import OTHER
 
 Outcome = Literal["retake", "out_of_scope", "uncertain", "suggestive"]
 OUTCOMES: tuple[Outcome, ...] = ("retake", "out_of_scope", "uncertain", "suggestive")
@@ -24,8 +20,6 @@ DEPOSIT: Final = frozenset({"calcinosis_cutis", "gouty_tophus"})
 """Two conditions that are one thing in a photograph: something chalky in the skin."""
 FEW_PATIENTS: Final = 30
 """With fewer patients of a label, no probability is shown that only many could support."""
-FEW_PHOTOS: Final = 5
-"""With fewer photographs that looked alike, nothing is said of how often it was right."""
 _WIDE, _NARROW = (0.05, 0.95), (0.01, 0.99)
 
 
@@ -93,7 +87,10 @@ class Finding:
         headline: the outcome in a sentence; where it was seldom right in the tests, the number comes first.
         mimic: what looks the same as the condition that leads, and the test that tells; may be empty.
         frequency_text: how often photographs that looked like this showed what; may be empty.
-        danger: what else a lump can be, with how often the tests missed it; empty for a retake.
+        notes: what must be read with that: that a photo rules nothing out and among whom was counted, where it
+            looks like none of the conditions; why each is refused, where several photos are.
+        danger: what else a lump can be, with how often the tests missed it; empty for a retake, and where the
+            labels are not this project's.
         probabilities: calibrated, of each label, summing to 1, under the prior that `reasons` states.
         shown: the same as they are to be shown: no bolder than the patients behind them support; empty for a retake.
         prediction_set: the labels that stay on the list; never empty.
@@ -115,6 +112,7 @@ class Finding:
     checkpoint: str
     mimic: str = ""
     frequency_text: str = ""
+    notes: tuple[str, ...] = ()
     danger: str = ""
     shown: dict[str, Shown] = field(default_factory=dict)
     coverage: dict[str, Coverage] = field(default_factory=dict)
@@ -124,9 +122,10 @@ class Finding:
 
     @property
     def summary(self) -> tuple[str, ...]:
-        """What is read first, in its order: the headline, the mimic and its test, the frequency, the danger."""
+        """What is read first, in its order: the headline, the mimic and its test, the frequency, the notes, the danger."""
         told = "" if self.headline.startswith(self.frequency_text) else self.frequency_text
-        return tuple(text for text in (self.headline, self.mimic, told, self.danger) if text)
+        texts = (self.headline, self.mimic, told, *self.notes, self.danger)
+        return tuple(text for text in texts if text)
 
     @property
     def heat_map(self) -> HeatMap | None:
@@ -200,200 +199,3 @@ def shown_probabilities(
         else:
             shown[label] = Shown(bottom, "below") if p < bottom else Shown(p)
     return shown
-
-
-def decide(
-    probabilities: Mapping[str, float],
-    prediction_set: Sequence[str],
-    *,
-    prior: Mapping[str, float],
-    coverage: Mapping[str, Coverage],
-    checkpoint: str,
-    frequencies: Frequencies | None = None,
-    heat_maps: Sequence[HeatMap | None] = (None,),
-    left_out: Mapping[int, QualityIssue] = MappingProxyType({}),
-    language: str = "en",
-) -> Finding:
-    """The finding for a usable photo, or for several of one lesion together.
-
-    Args:
-        probabilities: calibrated, under `prior`.
-        prediction_set: the labels that remain.
-        prior: what the probabilities assume.
-        coverage: what the set promises, of each label.
-        checkpoint: its name.
-        frequencies: how often it was right before.
-        heat_maps: one per photo.
-        left_out: which photos of several, counted from 1, are not in it, and why.
-        language: of the words.
-    """
-    say = words(language)
-    outcome = outcome_of(prediction_set)
-    reference = {
-        label: p / prior[label] if prior[label] > 0 else 0.0 for label, p in probabilities.items()
-    }
-    total = sum(reference.values()) or 1.0
-    reference = {label: p / total for label, p in reference.items()}
-    frequency = frequencies.find(prediction_set, reference) if frequencies else None
-    frequency_text = _frequency_text(say, frequency, prediction_set) if frequencies else ""
-    return Finding(
-        outcome=outcome,
-        headline=_headline(say, prediction_set, frequency, frequency_text),
-        mimic=_mimic(say, prediction_set, reference),
-        frequency_text=frequency_text,
-        danger=_danger(say, frequencies),
-        probabilities=dict(probabilities),
-        shown=shown_probabilities(probabilities, coverage),
-        prediction_set=tuple(prediction_set),
-        reasons=tuple(
-            _reasons(
-                say, prediction_set, reference, prior, coverage, frequencies, heat_maps, left_out
-            )
-        ),
-        advice=_advice(say, prediction_set),
-        checkpoint=checkpoint,
-        coverage=dict(coverage),
-        frequency=frequency,
-        heat_maps=tuple(heat_maps),
-    )
-
-
-def retake_finding(
-    problem: QualityIssue, *, prior: Mapping[str, float], checkpoint: str, language: str = "en"
-) -> Finding:
-    """The finding for a photo that cannot be used: it changes nothing and leaves every label on the list."""
-    say = words(language)
-    reason = say(f"quality.{problem.code}.reason", **problem.values)
-    return Finding(
-        outcome="retake",
-        headline=say("outcomes.retake", reason=reason),
-        probabilities=dict(prior),
-        prediction_set=tuple(prior),
-        reasons=(say("reasons.unusable"), _prior_sentence(say, prior)),
-        advice=f"{say(f'quality.{problem.code}.advice')} {_advice(say, ())}",
-        checkpoint=checkpoint,
-        problem=problem.code,
-    )
-
-
-def _headline(
-    say: Words, prediction_set: Sequence[str], frequency: Frequency | None, frequency_text: str
-) -> str:
-    """The outcome in a sentence, with the number before it where a condition is named that seldom was there."""
-    outcome = outcome_of(prediction_set)
-    deposit = set(prediction_set) == DEPOSIT
-    if outcome == "suggestive" or deposit:
-        seldom = frequency is None or frequency.photos < FEW_PHOTOS or frequency.interval[0] < 0.5
-        if frequency_text and seldom:
-            label = say.listing(prediction_set, "or")
-            return f"{frequency_text} {say('outcomes.worth_thinking', label=label)}"
-    if deposit:
-        return say("outcomes.deposit", labels=say.listing(prediction_set))
-    if outcome == "uncertain":
-        return say("outcomes.uncertain", labels=say.listing(prediction_set))
-    return say(f"outcomes.{outcome}", label=say.label(prediction_set[0]))
-
-
-def _mimic(say: Words, prediction_set: Sequence[str], reference: Mapping[str, float]) -> str:
-    """What looks the same as the likeliest condition that the finding names, and the test that tells."""
-    of_set = conditions(prediction_set)
-    return say.mimic(max(of_set, key=lambda label: reference[label])) if of_set else ""
-
-
-def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Sequence[str]) -> str:
-    if frequency is None:
-        return say("frequency.none")
-    if frequency.photos < FEW_PHOTOS:
-        return say("frequency.few", photos=frequency.photos)
-    if outcome_of(prediction_set) == "uncertain" and set(prediction_set) != DEPOSIT:
-        counts = [
-            f"{n} {say.label(label)}"
-            for label, n in frequency.shown.items()
-            if n or label in prediction_set
-        ]
-        return say("frequency.open", photos=frequency.photos, counts=", ".join(counts))
-    low, high = frequency.interval
-    return say(
-        "frequency.named",
-        photos=frequency.photos,
-        right=frequency.right,
-        label=say.listing(named(prediction_set), "or"),
-        low=math.floor(100 * low),  # outward, so that no share below all reads 100
-        high=math.ceil(100 * high),
-    )
-
-
-def _danger(say: Words, frequencies: Frequencies | None) -> str:
-    if frequencies is None or (malignant := frequencies.malignant) is None:
-        return say("danger.unknown")
-    return say("danger.known", called=malignant.called, photos=malignant.photos)
-
-
-def _reasons(
-    say: Words,
-    prediction_set: Sequence[str],
-    reference: Mapping[str, float],
-    prior: Mapping[str, float],
-    coverage: Mapping[str, Coverage],
-    frequencies: Frequencies | None,
-    heat_maps: Sequence[HeatMap | None],
-    left_out: Mapping[int, QualityIssue],
-) -> list[str]:
-    labels = tuple(prior)
-    reasons = [
-        say(
-            "reasons.set",
-            labels=say.listing(prediction_set),
-            coverage=", ".join(
-                f"{say.label(name)} {_percent(coverage[name].nominal)}" for name in labels
-            ),
-        )
-    ]
-    if kept := _kept_as_mimics(prediction_set, reference):
-        leader = max(reference, key=lambda label: reference[label])
-        reasons.append(say("reasons.mimic", kept=say.listing(kept, "or"), label=say.label(leader)))
-    least = min(labels, key=lambda name: coverage[name].lower or 1.0)
-    if (lower := coverage[least].lower) is not None:
-        of = {"label": say.label(least), "lower": _percent(lower)}
-        reasons.append(say("reasons.few_patients", patients=coverage[least].patients or 0, **of))
-    few = (say.label(name) for name in labels if coverage[name].unbounded)
-    reasons.extend(say("reasons.no_bound", label=label) for label in few)
-    if outcome_of(prediction_set) == "out_of_scope":
-        absent = say.listing(conditions(labels), "or")
-        reasons.append(say("reasons.out_of_scope", labels=absent))
-    if frequencies:
-        total = sum(frequencies.photos.values())
-        share = frequencies.photos.get(OTHER, 0) / max(total, 1)
-        reasons.append(say("reasons.composition", photos=total, share=_percent(share)))
-    if len(heat_maps) - len(left_out) > 1:
-        reasons.append(say("reasons.together", count=len(heat_maps) - len(left_out)))
-    for number, problem in left_out.items():
-        reason = say(f"quality.{problem.code}.reason", **problem.values)
-        reasons.append(say("reasons.left_out", number=number, reason=reason))
-    reasons.append(_prior_sentence(say, prior))
-    if len(set(prior.values())) > 1:
-        reasons.append(say("reasons.still"))
-    return [*reasons, say("reasons.labels_seen_rarely")]
-
-
-def _kept_as_mimics(
-    prediction_set: Sequence[str], reference: Mapping[str, float]
-) -> tuple[str, ...]:
-    """What is on the list though a label that is not on it is more probable: the leader looks the same."""
-    out = max((p for label, p in reference.items() if label not in prediction_set), default=0.0)
-    return tuple(label for label in prediction_set if reference[label] < out)
-
-
-def _advice(say: Words, prediction_set: Sequence[str]) -> str:
-    settle = [say.settle(label) for label in prediction_set]
-    return " ".join([say("deferral.statement"), *settle, say("deferral.red_flags")])
-
-
-def _prior_sentence(say: Words, prior: Mapping[str, float]) -> str:
-    shown = {say.label(k): "<0.001" if 0 < p < 0.001 else f"{p:.3g}" for k, p in prior.items()}
-    return say("reasons.prior", prior=", ".join(f"{name} {p}" for name, p in shown.items()))
-
-
-def _percent(share: float) -> str:
-    """A share in percent, with one digit after the point where it has one: 90 %, 99.5 %."""
-    return f"{100 * share:.3g}\u00a0%"

@@ -15,8 +15,9 @@ from calcinosis.common.errors import PhotoError
 from calcinosis.model.calibration import check_prior
 from calcinosis.model.config import SHIPPED
 from calcinosis.model.context import prior_given
+from calcinosis.model.decision import danger_sentence, decide, prior_sentence, retake_finding
 from calcinosis.model.engine import Floats, Output, open_backend
-from calcinosis.model.finding import Finding, HeatMap, coverage_of, decide, retake_finding
+from calcinosis.model.finding import Finding, HeatMap, coverage_of
 from calcinosis.model.labels import conditions
 from calcinosis.model.photo import NO_END_MARK, as_photo, open_photo
 from calcinosis.model.quality import QualityIssue, find_quality_issue
@@ -146,7 +147,7 @@ class Predictor:
         if not photos:
             raise ValueError("at least one photo is needed")
         config = self.config
-        prior = dict(zip(config.labels, self.prior.tolist(), strict=True))
+        prior = self._prior_of_labels()
         pictures = [as_photo(p) if isinstance(p, Image.Image) else open_photo(p) for p in photos]
         issues: dict[int, QualityIssue] = {}
         outputs: dict[int, Output] = {}
@@ -158,7 +159,11 @@ class Predictor:
                 outputs[n] = output
         if not outputs:
             retake = retake_finding(
-                issues[1], prior=prior, checkpoint=config.name, language=self.language
+                issues[1],
+                prior=prior,
+                checkpoint=config.name,
+                refused=issues,
+                language=self.language,
             )
             return self._noted(retake, pictures)
         logits = np.mean([output.logits for output in outputs.values()], axis=0)
@@ -179,6 +184,20 @@ class Predictor:
             language=self.language,
         )
         return self._noted(finding, pictures)
+
+    def remarks(self) -> tuple[str, ...]:
+        """What holds for every photo alike: what is assumed, what else a lump can be, when to see a clinician soon."""
+        say = words(self.language)
+        remarks = (
+            prior_sentence(say, self._prior_of_labels()),
+            say("reasons.context") if self.context else "",
+            danger_sentence(say, self.config.labels, self.config.frequencies),
+            say("deferral.red_flags"),
+        )
+        return tuple(remark for remark in remarks if remark)
+
+    def _prior_of_labels(self) -> dict[str, float]:
+        return dict(zip(self.config.labels, self.prior.tolist(), strict=True))
 
     def _noted(self, finding: Finding, pictures: Sequence[Image.Image]) -> Finding:
         """The finding with a note where its prior is a rough one, or where a file lacks its end mark."""

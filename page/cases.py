@@ -7,7 +7,8 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from calcinosis.model.finding import Finding, coverage_of, decide, retake_finding
+from calcinosis.model.decision import decide, retake_finding
+from calcinosis.model.finding import Finding, coverage_of
 from calcinosis.model.labels import LABELS
 from calcinosis.model.quality import MIN_SIDE, QualityIssue
 from calcinosis.page import drawings

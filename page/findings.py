@@ -65,7 +65,7 @@ def told(finding: Finding, reader: Reader, language: str) -> dict[str, Any]:
     return {
         "say": say,
         "finding": finding,
-        "advice": say(f"quality.{finding.problem}.advice") if finding.problem else "",
+        "advice": _better(finding, say) if finding.problem else "",
         "frequency": "" if finding.headline.startswith(frequency) else frequency,
         "unnamed": [label for label in labels if label not in finding.prediction_set],
         "coverage": [] if finding.problem else _coverage(finding, say),
@@ -74,6 +74,11 @@ def told(finding: Finding, reader: Reader, language: str) -> dict[str, Any]:
         "panel": json.dumps(_panel(finding, labels, reader.prior, say)),
         "contexts": _contexts(labels),
     }
+
+
+def _better(finding: Finding, say: Words) -> str:
+    """What a retake's advice says before it defers, as every finding does."""
+    return finding.advice.partition(say("deferral.statement"))[0].strip()
 
 
 def share(shown: Shown, say: Words) -> str:
@@ -109,7 +114,7 @@ def _panel(
         "few": [label not in coverage or coverage[label].few for label in labels],
         "below": say.table["finding"]["below"],
         "above": say.table["finding"]["above"],
-        "now": say.table["context"]["now"],
+        "now": f"{say.table['context']['now']} {say('reasons.context')}",
         "known": {
             name: {"group": known.group, "factors": [known.factors[label] for label in labels]}
             for name, known in known_contexts().items()

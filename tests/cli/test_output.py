@@ -53,7 +53,9 @@ def test_several_photos_are_a_line_each_and_a_summary(
     code, out, err = run(
         "predict", photos, photos / "gone.png", "--checkpoint", tiny_checkpoint_with_graph
     )
-    header, *lines, _, summary, advice = out.splitlines()
+    table, _, below = out.partition("\n\n")
+    header, *lines = table.splitlines()
+    *remarks, summary, advice = below.splitlines()
     assert code == 1
     assert header.split()[0] == "outcome"
     assert len(lines) == len(LABELS)
@@ -64,8 +66,13 @@ def test_several_photos_are_a_line_each_and_a_summary(
     assert summary.startswith("5 photos: ")
     assert "1 could not be read" in summary
     assert "Only a clinician" in advice
+    for key in ("before anyone looked", "skin cancer", "See a clinician soon"):
+        assert sum(key in remark for remark in remarks) == 1
+    assert "rough illustration" not in below
     assert "1 of .txt" in err
     assert "gone.png" in err
+    given = ("predict", photos, "--checkpoint", tiny_checkpoint_with_graph, "--context", "gout")
+    assert "rough illustration" in run(*given)[1]
 
 
 def test_a_folder_is_all_photos_below_it(photos: Path, tiny_checkpoint_with_graph: Path) -> None:

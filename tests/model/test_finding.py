@@ -8,13 +8,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from calcinosis.model.decision import decide, retake_finding
 from calcinosis.model.finding import (
     OUTCOMES,
     Coverage,
     Finding,
-    decide,
     outcome_of,
-    retake_finding,
     shown_probabilities,
 )
 from calcinosis.model.frequencies import DangerousLookalikes, Frequencies, Frequency
@@ -154,6 +153,26 @@ def test_a_photo_that_cannot_be_used_changes_nothing(
         assert words(language)(f"quality.{problem.code}.advice") in finding.advice
 
 
+@pytest.mark.parametrize("language", languages())
+def test_of_several_photos_that_are_refused_each_gets_its_reason(language: str) -> None:
+    say = words(language)
+    finding = retake_finding(
+        PROBLEMS[1],
+        prior=PRIOR,
+        checkpoint="tiny",
+        refused={1: PROBLEMS[1], 2: PROBLEMS[2], 3: PROBLEMS[1]},
+        language=language,
+    )
+    check_that_it_defers(finding, language)
+    assert finding.headline == say("outcomes.retake_all")
+    assert finding.summary == (finding.headline, *finding.notes)
+    for number, code in enumerate(("too_dark", "too_bright", "too_dark"), 1):
+        assert str(number) in finding.notes[number - 1]
+        assert say(f"quality.{code}.reason") in finding.notes[number - 1]
+        assert finding.advice.count(say(f"quality.{code}.advice")) == 1
+    assert "{" not in everything_said(finding)
+
+
 def test_the_reason_of_a_retake_says_what_was_measured() -> None:
     finding = retake_finding(PROBLEMS[0], prior=PRIOR, checkpoint="tiny")
     assert "20" in finding.headline
@@ -242,9 +261,11 @@ def test_labels_of_ones_own_fall_back_to_general_words(data: st.DataObject) -> N
             prior=prior,
             coverage=covered(0.9, labels),
             checkpoint="theirs",
+            frequencies=frequencies_of(1, 2, (OTHER,)),
             language=language,
         )
         check_that_it_defers(finding, language)
+        assert finding.danger == "", "a label of theirs may be a cancer that it knows"
         said = everything_said(finding)
         assert "wart of the foot" in said, "the prior names every label"
         assert "wart_of_the_foot" not in said
@@ -332,6 +353,8 @@ def test_no_text_claims_more_than_its_numbers(
         said = " ".join(finding.summary)
         assert "{" not in said
         assert not re.search(r"\b(only one|the only|excluded|at least|al menos|única)\b", said)
+        if language == "en":
+            check_that_it_claims_nothing(finding)
         if finding.outcome == "suggestive":
             bold = say("outcomes.suggestive", label=say.label(prediction_set[0])) in said
             low = finding.frequency.interval[0] if finding.frequency else 0.0
@@ -346,6 +369,25 @@ def test_no_text_claims_more_than_its_numbers(
                 *finding.frequency.shown.values(),
                 finding.frequency.right,
             }
+
+
+@pytest.mark.parametrize("language", languages())
+def test_what_looks_like_none_of_them_rules_out_none_and_says_among_whom(language: str) -> None:
+    say = words(language)
+    for table in (frequencies_of(0, 40, (OTHER,)), None):
+        finding = decide(
+            PRIOR,
+            [OTHER],
+            prior=PRIOR,
+            coverage=covered(),
+            checkpoint="tiny",
+            frequencies=table,
+            language=language,
+        )
+        absent = say("reasons.out_of_scope", labels=say.listing(LABELS[:3], "or"))
+        assert absent in finding.summary
+        assert any("85" in note and "100" in note for note in finding.notes) == bool(table)
+        assert not set(finding.notes) & set(finding.reasons), "it is said once"
 
 
 @given(shares(), st.lists(st.integers(0, 60), min_size=4, max_size=4))

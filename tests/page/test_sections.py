@@ -4,6 +4,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from html import unescape
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,9 @@ import pytest
 from PIL import Image
 
 from calcinosis.model.context import known_contexts
-from calcinosis.model.finding import OUTCOMES, Finding, shown_probabilities
+from calcinosis.model.decision import decide
+from calcinosis.model.finding import OUTCOMES, Finding, coverage_of, shown_probabilities
+from calcinosis.model.labels import LABELS, OTHER
 from calcinosis.model.predictor import Predictor
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import all_sources
@@ -21,7 +24,7 @@ from calcinosis.page.decks import vignettes
 from calcinosis.page.findings import Reader
 from calcinosis.page.findings import finding as finding_html
 from calcinosis.page.validation_stats import read_validation_stats
-from calcinosis.page.words import languages, words
+from calcinosis.page.words import languages, unbroken, words
 from tests.drawings import draw
 
 
@@ -108,6 +111,44 @@ def test_several_photos_are_read_together_and_that_is_said(
     assert "2 photos were read together" in html
     assert "Photo 2 was left out" in html
     assert html.count('class="cc-pair"') == 2
+
+
+def test_of_several_photos_that_are_refused_the_page_tells_each_reason(reader: Predictor) -> None:
+    photos = [Image.new("RGB", (300, 300), colour) for colour in ("black", "white")]
+    html = shown(reader.predict_group(photos), photos, reader)
+    assert "None of these photos can be used" in html
+    for number, photo in enumerate(photos, 1):
+        problem = reader.read(photo).problem
+        assert f"Photo {number} was left out: {words()(f'quality.{problem}.reason')}" in html
+        assert words()(f"quality.{problem}.advice").split("'")[0] in html
+
+
+@pytest.mark.parametrize("language", languages())
+def test_a_photo_that_looks_like_none_of_them_is_not_shown_as_ruling_out(
+    reader: Predictor, photo: Image.Image, language: str
+) -> None:
+    finding = decide(
+        dict.fromkeys(LABELS, 0.01) | {OTHER: 0.97},
+        [OTHER],
+        prior=dict.fromkeys(LABELS, 0.25),
+        coverage=coverage_of(reader.config.conformal, LABELS),
+        checkpoint="tiny",
+        heat_maps=reader.read(photo).heat_maps,
+        language=language,
+    )
+    first, *folded = unescape(shown(finding, [photo], reader, language)).split("<details")
+    (note,) = finding.notes
+    assert unbroken(note) in first
+    assert not any(unbroken(note) in part for part in folded[:-1])
+
+
+@pytest.mark.parametrize("language", languages())
+def test_chances_that_context_moves_are_called_an_illustration(
+    reader: Predictor, photo: Image.Image, language: str
+) -> None:
+    html = unescape(shown(reader.read(photo), [photo], reader, language))
+    panel = json.loads(html.partition('data-panel="')[2].partition('">')[0])
+    assert panel["now"].endswith(words(language)("reasons.context"))
 
 
 def test_names_of_labels_are_escaped(reader: Predictor, photo: Image.Image) -> None:

@@ -15,8 +15,10 @@ OTHERS = [code for code in languages() if code != "en"]
 
 # "You have gout", "you do not have", "this is a tophus", "rules out", "negative", "harmless" …
 DIAGNOSES = {
-    "en": r"\byou (do not |don't )?(have|suffer)\b|\byour (disease|diagnosis)\b|\bruled out\b|\bis benign\b",
-    "es": r"\b(usted|tú) (no )?(tiene|tienes|sufre)\b|\bsu (enfermedad|diagnóstico)\b|\bes benign[oa]\b",
+    "en": r"\byou (do not |don't )?(have|suffer)\b|\byour (disease|diagnosis)\b|\bruled out\b|\bis benign\b"
+    r"|(?<!not always )\bharmless\b",
+    "es": r"\b(usted|tú) (no )?(tiene|tienes|sufre)\b|\bsu (enfermedad|diagnóstico)\b|\bes benign[oa]\b"
+    r"|(?<!no siempre son )\binofensiv[oa]s?\b",
 }
 
 
