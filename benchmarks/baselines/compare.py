@@ -26,7 +26,12 @@ from calcinosis.common.files import write_json
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.backbones import lite_weights
 from calcinosis.model.labels import LABELS
-from calcinosis.training.evaluate.predictions import read_predictions, write_predictions
+from calcinosis.training.evaluate.predictions import (
+    Predictions,
+    read_predictions,
+    write_predictions,
+)
+from calcinosis.training.recipe import load_recipe
 
 _LATE: Final = 2
 """A baseline is ended after so many times its budget, as a user would, and `_GRACE` minutes to begin."""
@@ -48,13 +53,14 @@ def main() -> None:
         if name == OURS and given.ours:
             take_over(given.ours, rows, given.out / OURS)
         elif name == OURS:
-            cross_validate(given, given.out / OURS)
+            cross_validate(given, rows, given.out / OURS)
         else:
             python = pythons.get(name, sys.executable)
             for split in [*folds, *external]:
                 folder = given.out / name / split.name
                 run_baseline(name, python, split, given.root, weights, given.minutes, folder)
-    write_table(given.out, folds, external, given.only, given.minutes)
+    coverage = load_recipe(given.recipe).coverages
+    write_table(given.out, folds, external, given.only, given.minutes, coverage)
 
 
 def _arguments() -> argparse.Namespace:
@@ -74,7 +80,12 @@ def _arguments() -> argparse.Namespace:
         help="learn from all but this, and answer for it",
     )
     parser.add_argument("--only", nargs="+", choices=[OURS, *BASELINES], default=[OURS, *BASELINES])
-    parser.add_argument("--recipe", type=Path, default=Path("training/configs/lite2.toml"))
+    parser.add_argument(
+        "--recipe",
+        type=Path,
+        default=Path("training/configs/lite2.toml"),
+        help="of this project; the coverage of the prediction sets is every baseline's",
+    )
     parser.add_argument(
         "--ours",
         type=Path,
@@ -91,9 +102,10 @@ def _arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def cross_validate(given: argparse.Namespace, out: Path) -> None:
+def cross_validate(given: argparse.Namespace, rows: Sequence[Row], out: Path) -> None:
     """This project, as its user would run it."""
     if (out / "ran.json").exists():
+        read_with_folds(out / "run" / "predictions.csv", rows)
         return
     command = [
         sys.executable, "-m", "calcinosis", "crossval", "--manifest", str(given.manifest), "--root", str(given.root),
@@ -111,9 +123,7 @@ def cross_validate(given: argparse.Namespace, out: Path) -> None:
 
 def take_over(predictions: Path, rows: Sequence[Row], out: Path) -> None:
     """Let a cross-validation on the same folds speak for this project; nobody measured its minutes."""
-    table = read_predictions(predictions)
-    if dict(zip(table.file, table.fold.tolist(), strict=True)) != {r.file: r.fold for r in rows}:
-        raise SystemExit(f"{predictions}: its photos or their folds are not those of the manifest")
+    table = read_with_folds(predictions, rows)
     (out / "run").mkdir(parents=True, exist_ok=True)
     (out / "ran.json").unlink(missing_ok=True)
     write_predictions(table, out / "run" / "predictions.csv")
@@ -122,21 +132,40 @@ def take_over(predictions: Path, rows: Sequence[Row], out: Path) -> None:
         (out / "run" / "metrics.json").write_bytes(metrics.read_bytes())
 
 
+def read_with_folds(predictions: Path, rows: Sequence[Row]) -> Predictions:
+    """The predictions of these photos.
+
+    Raises:
+        SystemExit: if they are of other photos, or of other folds.
+    """
+    table = read_predictions(predictions)
+    if dict(zip(table.file, table.fold.tolist(), strict=True)) != {r.file: r.fold for r in rows}:
+        raise SystemExit(f"{predictions}: its photos or their folds are not those of the manifest")
+    return table
+
+
 def run_baseline(
     name: str, python: str, split: Split, root: Path, weights: Path, minutes: float, folder: Path
 ) -> None:
-    """Let a baseline learn from a split's photos and answer for the others, unless it has."""
+    """Let a baseline learn from a split's photos and answer for the others, unless it has.
+
+    Raises:
+        SystemExit: if it has, and learnt from others.
+    """
+    top = root.resolve()
+    train = [["path", "label"], *([str(top / row.file), row.label] for row in split.train)]
+    test = [["path"], *([str(top / row.file)] for row in split.test)]
     if (folder / "answer.csv").exists() and (folder / "ran.json").exists():
+        if (read_csv(folder / "train.csv"), read_csv(folder / "test.csv")) != (train, test):
+            raise SystemExit(
+                f"{folder}: {name} answered there with other photos, labels or --root; "
+                "delete it, or choose another --out"
+            )
         return
     folder.mkdir(parents=True, exist_ok=True)
-    top = root.resolve()
     script, *options = BASELINES[name]
-    write_csv(
-        folder / "train.csv",
-        ["path", "label"],
-        [[str(top / row.file), row.label] for row in split.train],
-    )
-    write_csv(folder / "test.csv", ["path"], [[str(top / row.file)] for row in split.test])
+    write_csv(folder / "train.csv", train)
+    write_csv(folder / "test.csv", test)
     command = [
         python, "-m", f"calcinosis.benchmarks.baselines.{script}", "--train", str(folder / "train.csv"),
         "--test", str(folder / "test.csv"), "--labels", *LABELS, "--weights", str(weights),
@@ -147,11 +176,14 @@ def run_baseline(
     write_json(folder / "ran.json", measured)
 
 
-def write_csv(path: Path, header: list[str], rows: list[list[str]]) -> None:
+def write_csv(path: Path, lines: list[list[str]]) -> None:
     with path.open("w", newline="", encoding="utf-8") as stream:
-        table = csv.writer(stream)
-        table.writerow(header)
-        table.writerows(rows)
+        csv.writer(stream).writerows(lines)
+
+
+def read_csv(path: Path) -> list[list[str]]:
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.reader(stream))
 
 
 if __name__ == "__main__":

@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 from calcinosis.benchmarks.baselines.splits import Split
 from calcinosis.benchmarks.baselines.task import CORES
 from calcinosis.common.files import write_json
-from calcinosis.model.labels import LABELS
+from calcinosis.model.labels import LABELS, joined
+from calcinosis.training.evaluate.bootstrap import (
+    RESAMPLES,
+    SEED,
+    group_resamples,
+    percentile_interval,
+)
+from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
 from calcinosis.training.evaluate.metrics.compute import (
     compute_metrics,
     find_figure,
@@ -42,8 +49,10 @@ BASELINES: Final = {
 _AUROC: Final = tuple(f"auroc.{label}" for label in LABELS[:-1])
 FIGURES: Final = ("balanced_accuracy", "three_way_balanced_accuracy", *_AUROC)
 EXTERNAL_FIGURES: Final = (*_AUROC, "suggestive.false_rate", "suggestive.false_rate_malignant")
-_OTHER_KEPT: Final = 0.995
-"""Share of the held-out `other` that a baseline's threshold calls suggestive of nothing, as this project's does."""
+NAMED: Final = "named"
+"""Share of the conditions' photos, held out by the folds, whose prediction set leaves `other` out."""
+_LEAST_PROBABLE: Final = 1e-9
+"""What a baseline that calls a label impossible is taken to say, where it is calibrated."""
 
 Shares = NDArray[np.float64]
 
@@ -59,50 +68,94 @@ def answer_of(folder: Path, split: Split) -> Shares | None:
     if not path.exists():
         return None
     with path.open(newline="", encoding="utf-8") as stream:
-        said = [[float(record[label]) for label in LABELS] for record in csv.DictReader(stream)]
-    if len(said) != len(split.test):
-        raise SystemExit(f"{path}: answers for {len(said)} photos instead of {len(split.test)}")
+        records = list(csv.DictReader(stream))
+    asked = [row.file for row in split.test]
+    if len(records) != len(asked) or not all(
+        Path(record["path"]).as_posix().endswith(file)
+        for record, file in zip(records, asked, strict=True)
+    ):
+        raise SystemExit(
+            f"{path}: answers for other photos than {split.name} has; delete {path.parent}"
+        )
+    said = [[float(record[label]) for label in LABELS] for record in records]
     learnt = [row.label for row in split.train]
     p: Shares = np.array(said) / np.array([max(1, learnt.count(label)) for label in LABELS])
     return p / p.sum(axis=1, keepdims=True)
 
 
-def answers(folder: Path, folds: Sequence[Split]) -> Predictions | None:
-    """What a baseline said of the photos of these folds; None where it did not answer for all of them."""
+def answers(folder: Path, folds: Sequence[Split], coverage: Sequence[float]) -> Predictions | None:
+    """What a baseline said of the photos of these folds; None where it did not answer for all of them.
+
+    A baseline states no prediction set. It gets those of this project, by the same calibration and thresholds, fitted
+    on its answers for the other folds.
+
+    Args:
+        folder: of the baseline.
+        folds: what it was asked about.
+        coverage: (labels,) of the sets.
+    """
     said = [answer_of(folder, split) for split in folds]
     given = [p for p in said if p is not None]
     if not given or len(given) < len(folds):
         return None
     p = np.concatenate(given)
-    # A baseline states no prediction set; the most probable label stands in the column, and nothing is read there.
-    sets = np.eye(len(LABELS), dtype=bool)[p.argmax(axis=1)]
-    return make_predictions([row for split in folds for row in split.test], LABELS, p, sets)
+    rows = [row for split in folds for row in split.test]
+    fold = np.repeat(np.arange(len(folds)), [len(split.test) for split in folds])
+    sets = np.ones_like(p, dtype=bool)
+    for held_out in range(len(folds) if len(folds) > 1 else 0):
+        table = make_predictions(rows, LABELS, p, sets).where(fold != held_out)
+        sets[fold == held_out] = _sets(_calibrator(table, coverage), p[fold == held_out])
+    return make_predictions(rows, LABELS, p, sets)
+
+
+def _calibrator(table: Predictions, coverage: Sequence[float]) -> Calibrator:
+    return fit_calibrator(
+        _logits(table.probabilities), table.label, table.group, coverage, joined(table.labels)
+    )
+
+
+def _sets(calibrator: Calibrator, p: Shares) -> NDArray[np.bool_]:
+    return calibrator.conformal.prediction_sets(calibrator.calibration.probabilities(_logits(p)))
+
+
+def _logits(p: Shares) -> Shares:
+    logits: Shares = np.log(np.maximum(p, _LEAST_PROBABLE))
+    return logits
+
+
+def named(table: Predictions) -> dict[str, Any] | None:
+    """The figure `NAMED`, with its 95 % interval over groups; None where no photo shows a condition."""
+    shown_by = table.where(table.label != table.background)
+    if not len(shown_by):
+        return None
+    left_out = ~shown_by.prediction_set[:, shown_by.background]
+    drawn = group_resamples(shown_by.group, resamples=RESAMPLES, seed=SEED, chunk_size=RESAMPLES)
+    values = np.concatenate([left_out @ times / times.sum(axis=0) for times in drawn])
+    low, high = percentile_interval(values) or (None, None)
+    return {"value": float(left_out.mean()), "low": low, "high": high, "n": len(shown_by)}
 
 
 def external_figures(
-    folder: Path, split: Split, held_out: Predictions | None
+    folder: Path, split: Split, held_out: Predictions | None, coverage: Sequence[float]
 ) -> dict[str, Any] | None:
     """What a baseline makes of a source that it did not learn from; None where it did not answer.
 
-    It calls a photo suggestive of a condition where the probability of `other` is below what `_OTHER_KEPT` of
-    the held-out `other` of the sources that it learnt `other` from have.
+    Its prediction sets are fitted on its answers for the held-out photos of the folds, those of them that it now
+    learnt from.
 
     Args:
         folder: of the baseline.
         split: a left-out source, or its `other`.
         held_out: the baseline's answers for the folds.
+        coverage: (labels,) of the sets.
     """
     p = answer_of(folder, split)
     if p is None or held_out is None:
         return None
-    other = len(LABELS) - 1
-    sources = {row.source for row in split.train if row.label == LABELS[other]}
-    own = (held_out.label == other) & np.isin(np.array(held_out.source), list(sources))
-    if not own.any():
+    learnt = held_out.where(np.isin(held_out.file, [row.file for row in split.train]))
+    if len(np.unique(learnt.label)) < len(LABELS):
         return None
-    threshold = np.quantile(held_out.probabilities[own, other], 1 - _OTHER_KEPT)
-    sets = np.eye(len(LABELS), dtype=bool)[p[:, :other].argmax(axis=1)]
-    sets[p[:, other] >= threshold, other] = True
+    sets = _sets(_calibrator(learnt, coverage), p)
     table = make_predictions(split.test, LABELS, p, sets)
     return chosen(compute_metrics(table, prior=None), EXTERNAL_FIGURES)
 
@@ -157,8 +210,18 @@ def write_table(
     external: Sequence[Split],
     names: Sequence[str],
     minutes: float,
+    coverage: Sequence[float],
 ) -> None:
-    """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each baseline."""
+    """Write `table.json` and `table.md`: figures with intervals, and this project's lead over each baseline.
+
+    Args:
+        out: where the answers are.
+        folds: what all were asked about.
+        external: what was left out, and asked about.
+        names: of the baselines.
+        minutes: that each had.
+        coverage: (labels,) of the prediction sets that each gets.
+    """
     ours = our_answers(out, folds)
     told: dict[str, Any] = {
         "folds": [split.name for split in folds],
@@ -168,12 +231,13 @@ def write_table(
     }
     for name in names:
         entry = {"lines": lines_of(name), **what_it_took(out, name, folds)}
-        table = ours if name == OURS else answers(out / name, folds)
+        table = ours if name == OURS else answers(out / name, folds, coverage)
         if table is None:
             entry["failed"] = last_words(out / name)
         else:
             write_predictions(table, out / name / "predictions.csv")
             entry["at_equal_chances"] = chosen(compute_metrics(table, prior=None), FIGURES)
+            entry[NAMED] = named(table) if name == OURS or len(folds) > 1 else None
             if ours is not None and name != OURS:
                 entry["calcinosis_minus_this"] = {
                     figure: paired_difference(ours, table, figure) for figure in FIGURES
@@ -181,7 +245,7 @@ def write_table(
         entry["external"] = {
             split.name: our_external_figures(out, split)
             if name == OURS
-            else external_figures(out / name, split, table)
+            else external_figures(out / name, split, table, coverage)
             for split in external
         }
         told["baselines"][name] = entry
@@ -227,19 +291,20 @@ def _external_part(told: dict[str, Any], split: Split) -> str:
     counts = [*conditions, LABELS[-1]]
     of_each = ", ".join(f"{sum(r.label == label for r in split.test)} {label}" for label in counts)
     lines = [
-        f"{split.name}: learnt from {len(split.train)} photos, asked about {len(split.test)} ({of_each}). A baseline "
-        f"calls suggestive what is less probably `other` than {100 * _OTHER_KEPT:g} % of the `other` that its folds "
-        "held out, of the sources it learnt from.",
+        f"{split.name}: learnt from {len(split.train)} photos, asked about {len(split.test)} ({of_each}). Each "
+        "gets the same prediction sets, fitted on what its folds held out; last, of the conditions' photos that these held "
+        "out, the share whose set leaves `other` out.",
         "",
-        "| baseline | " + " | ".join(EXTERNAL_FIGURES) + " |",
-        "|" + "---|" * (len(EXTERNAL_FIGURES) + 1),
+        "| baseline | " + " | ".join([*EXTERNAL_FIGURES, NAMED]) + " |",
+        "|" + "---|" * (len(EXTERNAL_FIGURES) + 2),
     ]
     for name, entry in told["baselines"].items():
         figures = entry["external"][split.name]
         if figures is None:
-            lines.append(f"| {name} | not measured |" + " |" * (len(EXTERNAL_FIGURES) - 1))
+            lines.append(f"| {name} | not measured |" + " |" * len(EXTERNAL_FIGURES))
         else:
             cells = [shown(figures[figure]) for figure in EXTERNAL_FIGURES]
+            cells.append(shown(entry.get(NAMED)))
             lines.append("| " + " | ".join([name, *cells]) + " |")
     return "\n".join(lines) + "\n"
 

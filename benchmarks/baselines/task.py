@@ -101,15 +101,19 @@ class Task:
     def kept_features(
         self, paths: Sequence[str], compute: Callable[[Sequence[str]], np.ndarray]
     ) -> np.ndarray:
-        """Features (paths, channels) of a frozen network; those of a photo are computed once for all folds."""
+        """Features (paths, channels) of a frozen network; those of a photo are computed once for all folds.
+
+        A photo that was changed since is read again.
+        """
         kept = self.out.parents[2] / "frozen_features.npz"
         known = dict(np.load(kept)) if kept.exists() else {}
-        if new := sorted(set(paths) - known.keys()):
-            known |= dict(zip(new, compute(new), strict=True))
+        key = {path: _stamp(path) for path in sorted(set(paths))}
+        if new := [path for path in key if key[path] not in known]:
+            known |= zip([key[path] for path in new], compute(new), strict=True)
             partial = kept.with_name("frozen_features.partial.npz")
             np.savez(partial, **known)
             partial.replace(kept)
-        return np.stack([known[path] for path in paths])
+        return np.stack([known[key[path]] for path in paths])
 
     def note_epochs(self, epochs: float) -> None:
         """Leave for the table how often the photos were gone through."""
@@ -131,6 +135,11 @@ class Task:
                 )
             )
         partial.replace(self.out)
+
+
+def _stamp(path: str) -> str:
+    facts = Path(path).stat()
+    return f"{path} {facts.st_size} {facts.st_mtime_ns}"
 
 
 def read_task() -> Task:

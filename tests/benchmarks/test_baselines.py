@@ -20,6 +20,8 @@ from calcinosis.model.labels import LABELS
 from calcinosis.training.evaluate.predictions import make_predictions, write_predictions
 from tests.training.drawn_sets import draw_set
 
+COVERAGE = (0.8,) * len(LABELS)
+
 
 def task(folder: Path, test: list[str]) -> Task:
     return Task([], test, list(LABELS), folder / "none", 1.0, folder / "answer.csv")
@@ -68,7 +70,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     (out / "huggingface" / "fold-0" / "log.txt").write_text("began\nIt was too slow\n\n")
     names = ["timm", "fastai", "huggingface", "autogluon"]
     folds = [fold_split(rows, fold) for fold in (0, 1)]
-    table.write_table(out, folds, [], names, 2.0)
+    table.write_table(out, folds, [], names, 2.0, COVERAGE)
     told = json.loads((out / "table.json").read_text())["baselines"]
     for name in ("timm", "fastai"):
         assert told[name]["at_equal_chances"]["balanced_accuracy"]["value"] == 1
@@ -84,7 +86,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     ours = out / table.OURS / "run"
     ours.mkdir(parents=True)
     (ours / "predictions.csv").write_bytes((out / "timm" / "predictions.csv").read_bytes())
-    table.write_table(out, folds, [], [table.OURS, "fastai"], 2.0)
+    table.write_table(out, folds, [], [table.OURS, "fastai"], 2.0, COVERAGE)
     lead = json.loads((out / "table.json").read_text())["baselines"]["fastai"][
         "calcinosis_minus_this"
     ]
@@ -188,7 +190,7 @@ def test_what_was_left_out_is_judged_by_a_threshold_of_the_folds_and_leads_the_t
             label = "milium" if doubtful and row.label == "other" and met % doubtful else row.label
             chances.append([0.7 if name == label else 0.1 for name in LABELS])
         asked.answer(chances)
-    table.write_table(out, folds, [far, others], ["timm", table.OURS], 2.0)
+    table.write_table(out, folds, [far, others], ["timm", table.OURS], 2.0, COVERAGE)
     told = json.loads((out / "table.json").read_text())["baselines"]
     assert told["timm"]["external"]["without-far"]["suggestive.false_rate"]["value"] == 0.5
     assert told["timm"]["external"]["without-far"]["auroc.gouty_tophus"]["value"] == 1
@@ -202,7 +204,7 @@ def test_what_was_left_out_is_judged_by_a_threshold_of_the_folds_and_leads_the_t
     (out / table.OURS / "run" / "metrics.json").write_text(
         json.dumps({"leave_source_out": {"far": {"suggestive": {"false_rate": figure}}}})
     )
-    table.write_table(out, folds, [far], [table.OURS], 2.0)
+    table.write_table(out, folds, [far], [table.OURS], 2.0, COVERAGE)
     assert "0.250 (0.100 to 0.400)" in (out / "table.md").read_text()
 
 
