@@ -5,6 +5,9 @@
 rewrites `config.json` (the prediction sets and the frequencies), `predictions.csv` (sets and outcomes),
 `metrics.json` and the card. Probabilities do not change. Training does all of this itself.
 
+The folder is changed in place: give it a copy of a checkpoint that shall stay. Figures of prediction sets on what was
+left out of training are removed from `metrics.json`, since of those no predictions were kept.
+
 Only probabilities were kept, each fold calibrated on the others, and no logits. A label whose coverage stays keeps its
 thresholds; another's are the probabilities at the new rank of the patients, an approximation of what calibrating
 anew would give.
@@ -149,7 +152,11 @@ def main(
         typer.Option(help="LABEL=SHARE, as often as needed; other=0.995 unless given"),
     ] = None,
 ) -> None:
-    """Give a checkpoint another coverage on its own out-of-fold predictions."""
+    """Give a checkpoint another coverage on its own out-of-fold predictions.
+
+    The folder is changed in place: give it a copy of what shall stay. Figures of prediction sets on what was left
+    out of training, which cannot be made anew, are removed.
+    """
     from calcinosis.training.report.card import write_card
 
     table = {
@@ -158,6 +165,11 @@ def main(
     }
     recalibrate(folder, table)
     write_card(folder)
+    typer.echo(
+        f"changed {folder} in place; metrics.json has no longer figures of prediction sets on what was left "
+        "out of training",
+        err=True,
+    )
 
 
 if __name__ == "__main__":

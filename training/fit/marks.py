@@ -27,6 +27,7 @@ from calcinosis.model.photo import open_photo
 
 Box = tuple[float, float, float, float]
 
+_VERSION: Final = 1  # of what finds marks: what is kept was found by it
 _LONG_SIDE: Final = 256  # what `find_marks` reads
 _MARGIN: Final = 0.012  # of the long side, around a mark
 _COMMON: Final = 0.25
@@ -86,7 +87,7 @@ def find_all_marks(rows: Sequence[Row], root: Path, cache: Path) -> Marks:
     Raises:
         ManifestError, DataError: if a photo is absent or cannot be read.
     """
-    key = {"photos": [[stamp_of(root, row.file), row.source] for row in rows]}
+    key = {"version": _VERSION, "photos": [[stamp_of(root, row.file), row.source] for row in rows]}
     name = hashlib.sha256(json.dumps(key).encode()).hexdigest()[:16]
 
     def compute() -> dict[str, NDArray[np.generic]]:

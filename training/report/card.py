@@ -200,7 +200,10 @@ def _bound(patients: object, lower: float | None) -> str:
 
 
 def _subgroup(field: str, metrics: Metrics) -> Iterator[list[Any]]:
-    """A row a group and label: sensitivity and AUROC with their intervals, or no figure at all."""
+    """A row a group and label: its figures with their intervals, or no figure at all.
+
+    The last, false alarms, is of photos of the background alone.
+    """
     for name, block in (metrics.get(field) or {}).items():
         group = name
         if field == "by_skin_tone":
@@ -215,6 +218,13 @@ def _subgroup(field: str, metrics: Metrics) -> Iterator[list[Any]]:
                     block["label_counts"][label],
                     _within_group(find_figure(block, f"sensitivity.{label}"), percent=True),
                     _within_group(find_figure(block, f"auroc.{label}"), percent=False),
+                    _within_group(find_figure(block, f"conformal.coverage.{label}"), percent=True),
+                    _within_group(
+                        find_figure(block, "suggestive.false_rate")
+                        if label == metrics["labels"][-1]
+                        else None,
+                        percent=True,
+                    ),
                 ]
 
 

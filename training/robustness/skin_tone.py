@@ -37,6 +37,8 @@ TONES: Final = (
     ("dark", -90.0),
 )
 
+_VERSION: Final = 1
+"""Of the estimate: what is kept was made by it."""
 _SIDE: Final = 256
 _LESION: Final = 0.3
 """The lesion is taken to lie within this share of the half-width and half-height."""
@@ -64,7 +66,7 @@ def read_skin_tones(rows: Sequence[Row], root: Path, kept: Path, *, workers: int
         TrainingError: `unreadable_photos`, naming all of them.
     """
     known: dict[str, str] = json.loads(kept.read_text("utf-8")) if kept.exists() else {}
-    keys = {row.file: stamp_of(root, row.file) for row in rows}
+    keys = {row.file: f"{_VERSION} {stamp_of(root, row.file)}" for row in rows}
     unread = [file for file, key in keys.items() if key not in known]
     faults: list[str] = []
     if unread:

@@ -12,7 +12,7 @@ from calcinosis.data.manifest import Row
 from calcinosis.training.evaluate.metrics.compute import compute_metrics, find_figure
 from calcinosis.training.report.card import write_card
 from calcinosis.training.report.facts import Facts, read_facts
-from calcinosis.training.report.formatting import TEMPLATES, format_estimate
+from calcinosis.training.report.formatting import TEMPLATES, format_estimate, plain_name
 from calcinosis.training.report.licence import source_licences, source_terms, weights_licence
 from calcinosis.training.robustness.source_shift import left_out_block
 from calcinosis.training.robustness.watermark import watermark_effect
@@ -107,6 +107,24 @@ def test_a_lookalike_of_a_handful_of_patients_is_not_called_the_worst(metrics, t
     assert "Xanthoma" in line
     assert "Wart" not in line
     assert "Scar" not in line
+
+
+def test_each_source_has_its_coverage_and_false_alarms_and_one_round_is_said_to_be_one(
+    metrics, tmp_path
+):
+    text = write(tmp_path, metrics).read_text()
+    block = metrics["by_source"]["first"]
+    for label in LABELS[:2] + LABELS[3:]:
+        (line,) = re.findall(rf"^\| first \| {plain_name(label)} \|.*$", text, re.MULTILINE)
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        held = find_figure(block, f"conformal.coverage.{label}")
+        assert cells[5] == format_estimate(held, percent=True)
+        alarms = find_figure(block, "suggestive.false_rate")
+        expected = format_estimate(alarms, percent=True) if label == "other" else "–"
+        assert cells[6] == expected
+    assert "of the first of these" not in text
+    twice = write(tmp_path, metrics | {"repeated": {"repeats": 2}}).read_text()
+    assert "of the first of these cross-validations alone" in twice
 
 
 def test_the_licence_lies_beside_it_with_each_sources_terms(card, tmp_path):
