@@ -14,7 +14,7 @@ from calcinosis.data.audit.folders import folder_mismatches
 from calcinosis.data.audit.page import page
 from calcinosis.data.audit.scan import Embed, GreyPictures, OpenPhoto, ScannedPhoto, scan
 from calcinosis.data.audit.watermarks import Mark, Sighting, find_marks
-from calcinosis.data.locating import check_files
+from calcinosis.data.locating import check_files, resolve
 from calcinosis.data.manifest import Row
 from calcinosis.data.splits import join_groups
 from calcinosis.data.table import Table, write_errors, write_table
@@ -87,10 +87,13 @@ def audit(
         workers: threads that open files.
 
     Raises:
-        ManifestError: when listed files are not there: one error that counts and names them.
+        ManifestError: when listed files are not there: one error that counts and names them; or when one
+            lies in a shard.
         DataError: when `out` cannot be written to.
     """
     check_files(rows, root)
+    for row in rows:
+        resolve(root, row)  # refuses a photo in a shard
     with write_errors(out):
         out.mkdir(parents=True, exist_ok=True)
     photos, unreadable = scan(rows, root, open_photo=open_photo, embed=embed, workers=workers)

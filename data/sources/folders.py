@@ -49,13 +49,18 @@ def _with_one_spelling(rows: Sequence[Row]) -> list[Row]:
     """The rows with their groups as a manifest's reader takes them: `3.0` is `3`, and `03` beside it is refused."""
     numbers: dict[tuple[str, int], str] = {}
     spelt = [replace(row, group=whole_number(row.group)) for row in rows]
+    faults: dict[str, DataError] = {}  # by group
     for row in spelt:
         try:
             check_name(row.group)
             check_number(row.group, numbers)
         except ManifestError as error:
             message = error.message.removeprefix("column group: ")
-            raise DataError(error.code, message, name=row.file) from None
+            faults.setdefault(row.group, DataError(error.code, message, name=row.file))
+    if faults:
+        first, *others = faults.values()
+        message = "\n".join([first.message, *map(str, others)])
+        raise DataError(first.code, message, name=first.name)
     return spelt
 
 
