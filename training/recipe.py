@@ -30,9 +30,7 @@ class Recipe(BaseModel):
         frozen_stages: how many stages of the backbone stay as they were. Their feature maps are computed
             once for each view and kept, so that an epoch is short.
         frozen_blocks: how many blocks of the next stage stay as they were, too.
-        head: `logistic` regression or `lda`, linear discriminant analysis.
-        C: of the logistic regression (scikit-learn's, on standardised features).
-        shrinkage: of the covariance of the discriminant.
+        C: of the head, a logistic regression (scikit-learn's, on standardised features).
         multi_scale: the head reads every stage from the last frozen one on, each by its mean and by GeM
             pooling, and not the mean of the last stage alone.
         flip_tta: the head reads, and the checkpoint too, the mean over a photo and its mirror image.
@@ -69,9 +67,7 @@ class Recipe(BaseModel):
     method: Literal["probe", "finetune"] = "finetune"
     frozen_stages: int = Field(default=0, ge=0)
     frozen_blocks: int = Field(default=0, ge=0)
-    head: Literal["logistic", "lda"] = "logistic"
     C: float = Field(default=3e-4, gt=0)
-    shrinkage: float = Field(default=0.3, gt=0, le=1)
     multi_scale: bool = False
     flip_tta: bool = False
     avoid_marks: bool = False

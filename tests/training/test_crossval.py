@@ -30,7 +30,7 @@ from tests.training.drawn_sets import draw_set, tiny_recipe
 
 RECIPES: dict[str, dict[str, Any]] = {
     "probe": {"method": "probe"},
-    "probe of every stage": {"method": "probe", "multi_scale": True, "head": "lda"},
+    "probe of every stage": {"method": "probe", "multi_scale": True},
     "fine-tuned": {"frozen_blocks": 0},
     "fine-tuned, every stage and the mirror image": {
         "multi_scale": True,

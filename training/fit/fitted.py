@@ -18,7 +18,7 @@ from calcinosis.training.fit.features import (
     compute_features,
 )
 from calcinosis.training.fit.finetune import finetune, make_targets
-from calcinosis.training.fit.heads import Floats, Head, fit_lda, fit_logistic
+from calcinosis.training.fit.heads import Floats, Head, fit_logistic
 from calcinosis.training.fit.prepare import PreparedData
 
 
@@ -85,7 +85,5 @@ def _fit_head(data: PreparedData, rows: Integers, views: list[Features]) -> Head
     recipe = data.recipe
     features = np.concatenate([view[rows] for view in views])
     labels = np.tile(data.labels[rows], len(views))
-    if recipe.head == "lda":
-        return fit_lda(features, labels, len(recipe.labels), recipe.shrinkage)
     # As if a photo were one, however often it is seen.
     return fit_logistic(features, labels, len(recipe.labels), recipe.C / len(views))

@@ -1,11 +1,10 @@
-"""Linear heads on features: each is weights and biases, and so fits into the network's last layer."""
+"""The linear head on features: it is weights and biases, and so fits into the network's last layer."""
 
 from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -51,28 +50,6 @@ def fit_logistic(features: Features, labels: Integers, count: int, C: float) -> 
     head = _every_label(model.coef_, model.intercept_, model.classes_, count)
     weights = head.weights / scaler.scale_
     return Head(weights, head.biases - weights @ scaler.mean_)
-
-
-def fit_lda(features: Features, labels: Integers, count: int, shrinkage: float) -> Head:
-    """Fisher's linear discriminant, with every label weighing the same.
-
-    The covariance within the labels is shrunk towards a multiple of the identity (Ledoit and Wolf 2004,
-    doi:10.1016/S0047-259X(03)00096-4). Each label has an equal part in it: how photographs of one rare
-    condition differ from each other, in light, distance and site, then counts as much as how all the
-    others do, and the directions in which they do are discounted.
-
-    Args:
-        features: (n, width).
-        labels: (n,).
-        count: of labels; the weights of one without photos are 0.
-        shrinkage: share of the identity, above 0 and at most 1.
-    """
-    known = np.unique(labels)
-    model = LinearDiscriminantAnalysis(
-        solver="lsqr", shrinkage=shrinkage, priors=np.full(len(known), 1 / len(known))
-    )
-    model.fit(features, labels)
-    return _every_label(model.coef_, model.intercept_, model.classes_, count)
 
 
 def _every_label(weights: Floats, biases: Floats, known: Integers, count: int) -> Head:
