@@ -18,6 +18,7 @@ from calcinosis.model.labels import LABELS
 from calcinosis.model.predictor import Predictor
 from calcinosis.training.evaluate.metrics.compute import compute_metrics
 from calcinosis.training.evaluate.predictions import read_predictions
+from calcinosis.training.run_dir import manifest_digest
 from tests.drawings import draw
 
 PHOTOS = os.environ.get("CALCINOSIS_PHOTOS")
@@ -36,8 +37,15 @@ def test_it_is_small_and_says_how_it_was_made() -> None:
     command = config.training["command"]
     assert command.startswith("calcinosis train ")
     assert command in (SHIPPED / "README.md").read_text(encoding="utf-8")
-    assert sum(config.training["photos"].values()) == len(read_manifest(POOL, labels=LABELS))
+    pool = read_manifest(POOL, labels=LABELS)
+    assert sum(config.training["photos"].values()) == len(pool)
     assert config.training["made"] in (SHIPPED / "README.md").read_text(encoding="utf-8")
+
+
+def test_it_names_the_manifest_that_is_here() -> None:
+    digest = load_checkpoint()[1].training["manifest_digest"]
+    assert digest == manifest_digest(read_manifest(POOL, labels=LABELS))
+    assert digest in (SHIPPED / "README.md").read_text(encoding="utf-8")
 
 
 def test_its_figures_follow_from_its_predictions() -> None:
