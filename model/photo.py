@@ -21,6 +21,7 @@ NO_END_MARK: Final = "calcinosis: no end mark"
 
 MAX_BYTES: Final = 30 * 1024 * 1024
 MAX_PIXELS: Final = 40_000_000
+_PIECE: Final = 2**16  # pixels
 
 _TURNS: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -219,8 +220,7 @@ def as_photo(picture: Image.Image) -> Image.Image:
     profile = picture.info.get("icc_profile")
     upright = _upright(picture)
     if upright.mode.startswith(("I", "F")):  # 16 bits of grey: Pillow would clip, not scale
-        deep = np.asarray(upright, dtype=np.float64)
-        upright = Image.fromarray((deep / 257).clip(0, 255).round().astype(np.uint8))
+        upright = Image.fromarray(_eight_bits(np.asarray(upright)))
         profile = None
     if "transparency" in upright.info or upright.mode in ("RGBA", "LA", "PA", "La", "RGBa"):
         transparent = upright.convert("RGBA")
@@ -234,6 +234,15 @@ def as_photo(picture: Image.Image) -> Image.Image:
     if picture.info.get(NO_END_MARK) is True:  # text of a PNG may have any key
         fresh.info[NO_END_MARK] = True
     return fresh
+
+
+def _eight_bits(deep: np.ndarray) -> np.ndarray:
+    """Grey of 16 bits as grey of 8, a piece at a time: as numbers with a fraction it takes eight bytes a pixel."""
+    flat, grey = deep.reshape(-1), np.empty(deep.size, dtype=np.uint8)
+    for start in range(0, deep.size, _PIECE):
+        piece = slice(start, start + _PIECE)
+        grey[piece] = (flat[piece] / 257).clip(0, 255).round()
+    return grey.reshape(deep.shape)
 
 
 def _upright(picture: Image.Image) -> Image.Image:

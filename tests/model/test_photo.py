@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import tracemalloc
 import zlib
 from pathlib import Path
 
@@ -401,6 +402,18 @@ def test_sixteen_bits_of_grey_are_scaled_and_not_clipped() -> None:
     found = pixels(open_photo(encode(Image.fromarray(deep))))
     assert found[0, :, 0].tolist() == [0, 1, 128, 255]
     assert (found == found[..., :1]).all()
+
+
+@pytest.mark.parametrize("mode", ["I;16", "I", "F"])
+def test_sixteen_bits_of_grey_take_little_more_memory_than_the_picture(mode: str) -> None:
+    deep = np.arange(1000 * 1500, dtype=np.int32).reshape(1000, 1500) % 65536
+    picture = Image.fromarray(deep).convert(mode)
+    tracemalloc.start()
+    found = as_photo(picture)
+    _, most = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 14 * deep.size
+    assert (pixels(found)[..., 0] == (deep / 257).round()).all()
 
 
 def test_sixteen_bits_of_colour_are_scaled() -> None:
