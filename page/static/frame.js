@@ -209,11 +209,11 @@ function look() {
 }
 
 function ask(what, again = false) {
-  asked = { ...what, again };
+  asked = { ...what, again, language: document.documentElement.lang };
   looking = true;
   show();
   say(strings.looking);
-  trigger("submit", { photos: what.photos, language: document.documentElement.lang });
+  trigger("submit", { photos: what.photos, language: asked.language });
 }
 
 // The page calls this when the server has answered, or has failed to.
@@ -221,6 +221,8 @@ window.calcinosisAnswered = (answered) => {
   looking = false;
   if (!asked) { trigger("clear", {}); show(); return; }
   if (answered) sent = asked;
+  // The language was changed meanwhile: the answer is in the one before.
+  if (answered && sent.language !== document.documentElement.lang) { ask(sent, sent.again); return; }
   show();
   const refused = document.querySelector(".cc-problem, .cc-finding.cc-retake");
   say(!answered ? strings.failed : refused ? strings.refused : strings.ready);

@@ -163,6 +163,18 @@ def test_a_change_of_language_keeps_the_finding_and_tells_it_anew(open_page: Ope
     assert page.inner_text("[data-show=status]") == "El resultado está listo."
 
 
+def test_a_change_of_language_while_a_photo_is_read_is_kept_to(open_page: Open) -> None:
+    page = open_page()
+    upload(page, drawn())
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+    page.evaluate(
+        "for (const what of ['[data-do=look]', '[data-language=es]']) document.querySelector(what).click()"
+    )
+    page.wait_for_selector(".cc-finding >> text=Solo un profesional sanitario")
+    page.wait_for_selector("[data-do=look]:not([disabled])")
+    assert page.inner_text("[data-show=status]") == words("es").table["frame"]["ready"]
+
+
 def test_what_is_started_over_while_it_is_read_brings_no_finding(open_page: Open) -> None:
     page = open_page()
     upload(page, drawn())
