@@ -1,6 +1,10 @@
 """The guard's rates, and whose they are."""
 
+import asyncio
+
 import pytest
+import uvicorn
+from starlette.responses import PlainTextResponse
 
 from calcinosis.page.guard import MAX_BODY, Guard, Rate
 
@@ -66,3 +70,23 @@ def test_a_visitor_cannot_choose_the_address_that_is_counted() -> None:
     assert Guard(nothing)._address(scope("1.2.3.4")) == "10.0.0.1"
     behind = Guard(nothing, behind_proxy=True)
     assert behind._address(scope("6.6.6.6, 1.2.3.4")) == "1.2.3.4"
+
+
+@pytest.mark.parametrize(("trusted", "passed"), [("10.0.0.1", [200, 200]), ("", [200, 429])])
+def test_behind_a_proxy_that_is_named_each_visitor_has_a_bound(
+    trusted: str, passed: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORWARDED_ALLOW_IPS", trusted)
+    # As Gradio starts the server.
+    config = uvicorn.Config(Guard(PlainTextResponse(""), readings_per_minute=1))
+    config.load()
+    told = []
+
+    async def send(message: dict[str, int]) -> None:
+        told.append(message.get("status"))
+
+    for visitor in (b"1.2.3.4", b"5.6.7.8"):
+        headers = [(b"x-forwarded-for", visitor), (b"content-length", b"5")]
+        request = {**scope(""), "method": "POST", "path": "/gradio_api/queue/join"}
+        asyncio.run(config.loaded_app({**request, "headers": headers}, None, send))  # type: ignore[arg-type]
+    assert [status for status in told if status] == passed
