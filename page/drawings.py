@@ -67,12 +67,9 @@ LESIONS: Final = {
     "lump": '<ellipse rx="19" ry="15" fill="#f0d9a0" stroke="#b4553f" stroke-width="2"/><path fill="var(--cc-chalk)" d="M-8-5l7-3 5 4-6 5zM4 3l6-2 2 5-6 2z"/>',
     "dimpled": _dots("-15,-4 1,7 15,-7", 7, "#f7d9cb", "#9c6a52"),
     "pearly": '<ellipse rx="17" ry="13" fill="#f3ddd6" stroke="#a96a5c" stroke-width="1.5"/><ellipse rx="6" ry="4" fill="#8a4b3c"/><path fill="none" stroke="#c0392b" stroke-width="1.1" d="M-16-2q6 2 9-3M15 3q-5-4-7 1M-3-12q1 5 5 6M-6 11q2-4 0-6"/>',
-    "dark": '<path fill="#3c2a33" stroke="#1d1418" d="M-16-3q4-13 16-10 14-2 16 9 3 12-11 14-12 5-19-3-5-4-2-10z"/><circle cx="6" cy="3" r="4" fill="#b03a2e"/>',
     "yellow": '<path fill="#efc95a" stroke="#a07c1e" d="M-28 2q6-12 22-9 12 0 18 8-2 10-18 9-16 2-22-8z"/>',
-    "ring": "".join(f'<circle cx="{22 * math.cos(k * math.pi / 6):.1f}" cy="{16 * math.sin(k * math.pi / 6):.1f}" r="5" fill="#d9937c" stroke="var(--cc-mark)" stroke-width=".8"/>' for k in range(12)),
     "stone": '<ellipse rx="16" ry="12" fill="#b9bfd0" stroke="#5a6480" stroke-width="1.5"/><path fill="none" stroke="#5a6480" d="M-8-4l6 3 4-5 7 4"/>',
     "nodule": '<ellipse rx="17" ry="12" fill="var(--cc-skin-deep)" stroke="var(--cc-mark)" stroke-width="1.5"/>',
-    "punctum": '<ellipse rx="18" ry="14" fill="var(--cc-skin-deep)" stroke="var(--cc-mark)" stroke-width="1.5"/><circle r="2.4" fill="#2c1b10"/>',
 }  # fmt: skip
 """What a bump looks like, around the middle of its place."""
 

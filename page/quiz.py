@@ -148,11 +148,14 @@ class Quiz:
             rows[deck.truths[index]].update(ticked)
         earned = [points(ticked, deck.truths[i], self.labels) for i, ticked, _ in history]
         tool = [points(kept, deck.truths[i], self.labels) for i, _, kept in history if kept]
+        same = [one for one, (_, _, kept) in zip(earned, history, strict=True) if kept]
         mixups = self.mixups if self.mixups and set(self.mixups.asked) <= set(self.labels) else None
         return {
             "count": len(history),
-            "points": _signed(round(sum(earned) / len(earned))),
-            "tool_points": _signed(round(sum(tool) / len(tool))) if tool else None,
+            "points": _mean(earned),
+            "tool": {"count": len(tool), "points": _mean(tool), "yours": _mean(same)}
+            if tool
+            else None,
             "rows": _table(self.labels, asked, rows),
             "tool_rows": _table(self.labels, mixups.asked, mixups.kept) if mixups else [],
             "tool_count": sum(mixups.asked.values()) if mixups else 0,
@@ -186,6 +189,10 @@ class Quiz:
         }
         said = {"say": words(language, self.labels), "labels": self.labels}
         return render("quiz", language, **{**nothing, **said, **values})
+
+
+def _mean(earned: Sequence[int]) -> str:
+    return _signed(round(sum(earned) / len(earned)))
 
 
 def _signed(points: int) -> str:

@@ -140,7 +140,12 @@ def test_the_summary_says_what_was_mixed_up_beside_the_tools_own(
     history = [[at, ["calcinosis_cutis", "milium"], ["milium"]]]
     html = quiz.ask(sent("text", history, summary=True), "en")
     assert "50 points on average (1 answered)" in html
-    assert "75 points on average" in html
+    assert "75 points on average; your answers to the same: 50." in html
+    # What the tool refused counts for nobody beside its points.
+    refused = [*history, [truths.index("other"), [], []]]
+    both = quiz.ask(sent("text", refused, summary=True), "en")
+    assert "(2 answered)" in both
+    assert "on what it read (1): 75 points on average; your answers to the same: 50." in both
     assert html.count('cc-mixed"') == 2
     assert "</span>17</td>" in html
     assert "on 100 photographs" in html
