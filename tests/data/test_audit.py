@@ -3,6 +3,7 @@
 import csv
 import json
 import re
+import tarfile
 
 import numpy as np
 import pytest
@@ -176,3 +177,12 @@ def test_no_audit_is_read_from_another_table(tmp_path):
         read_pairs(tmp_path / "x.csv")
     with pytest.raises(DataError, match=r"none\.csv"):
         read_pairs(tmp_path / "none.csv")
+
+
+def test_a_photo_in_a_shard_is_refused_before_the_audit_makes_its_folder(tmp_path):
+    with tarfile.open(tmp_path / "train.tar", "w") as tar:
+        tar.addfile(tarfile.TarInfo("a.jpg"))
+    row = Row("train.tar/a.jpg", "other", "clinic", "p1")
+    with pytest.raises(ManifestError, match="unpack the shard"):
+        audit([row], tmp_path, tmp_path / "out", open_photo=open_photo, embed=embed)
+    assert not (tmp_path / "out").exists()

@@ -282,6 +282,11 @@ def test_an_own_folder_that_is_named_after_nobody_is_no_patient(tmp_path: Path, 
     with pytest.raises(DataError, match="the patient's own identifier") as caught:
         build("own", tmp_path)
     assert (caught.value.code, caught.value.name) == ("not_a_group", "milium/nan/a.jpg")
+    draw("milium/nan/d.jpg", "other/NA/e.jpg")
+    with pytest.raises(DataError) as caught:
+        build("own", tmp_path)
+    first, second = str(caught.value).splitlines()  # a line a folder
+    assert (first.split(":")[0], second.split(":")[0]) == ("milium/nan/a.jpg", "other/NA/e.jpg")
 
 
 def test_circles_of_links_and_links_to_elsewhere_do_no_harm(tmp_path: Path, draw: Draw) -> None:
