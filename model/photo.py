@@ -103,9 +103,7 @@ def open_photo(source: str | Path | bytes, *, name: str | None = None) -> Image.
         raise _unidentified(content, name) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _too_large(name) from None
-    except (
-        Exception
-    ):  # a chunk of the wrong length lets Pillow raise anything, struct.error among it
+    except Exception:  # a chunk of the wrong length lets Pillow raise anything, as struct.error
         return _repaired(content, name)
 
 

@@ -22,7 +22,6 @@ from PIL import Image
 from tenacity import RetryCallState, Retrying, retry_if_exception, wait_random_exponential
 
 from calcinosis.common.files import atomic_path, file_digest
-from calcinosis.common.pillow import PILLOW_ERRORS
 from calcinosis.data.download.addresses import PublicTransport
 from calcinosis.data.download.errors import BadContentError, PermanentError, TransientError
 from calcinosis.data.table import write_errors
@@ -135,7 +134,9 @@ def _check_photo(path: Path) -> None:
                     "not_a_photo", f"{width} by {height} pixels are more than {MAX_PIXELS:,}"
                 )
             photo.load()
-    except PILLOW_ERRORS as error:
+    except PermanentError:
+        raise
+    except Exception as error:  # whatever Pillow raises for it, as model/photo.py says
         raise BadContentError("not_a_photo", f"cannot be decoded ({error})") from None
 
 

@@ -105,7 +105,7 @@ def test_photographs_are_balanced_unrepeated_and_the_tool_is_silent_until_answer
     for _ in range(8):
         question = quiz.ask(sent("photos", history), "en")
         assert "The source calls it" not in question
-        assert "could not exclude" not in question
+        assert "left open" not in question
         assert "heat map" not in question
         assert ".png" not in question
         history.append([index_of(question), ["milium"], []])
@@ -116,7 +116,7 @@ def test_photographs_are_balanced_unrepeated_and_the_tool_is_silent_until_answer
     )
     answer = quiz.compare(sent("photos", [], index=history[0][0], chosen=["other", "<b>"]), "en")
     assert "The source calls it" in answer
-    assert "The tool could not exclude" in answer
+    assert "The tool left open" in answer
     assert answer.count("data:image/jpeg") == 3, "the photo, and beside it what was read, with heat"
     assert "<b>" not in answer
 
