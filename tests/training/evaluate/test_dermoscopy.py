@@ -38,6 +38,7 @@ def test_shares_are_over_patients_and_not_over_photographs() -> None:
     hit = np.arange(120) % 12 == 0
     alone, few = (share_over_groups(hit, [f"{n // size}" for n in range(120)]) for size in (1, 12))
     assert alone["value"] == few["value"] == hit.mean()
+    assert (alone["low"], alone["high"]) == wilson_interval(10, 120)
     same = share_over_groups(np.repeat(hit[:12], 10), [f"{n // 10}" for n in range(120)])
     assert same["n"] == 120
     assert same["high"] - same["low"] > 2 * (alone["high"] - alone["low"])

@@ -195,7 +195,14 @@ def share_of(name: tuple[str, ...], sample: Sample, rows: Mask, hit: Mask, nobod
 
 
 def share_over_groups(hit: Mask, groups: Sequence[str]) -> dict[str, Any]:
-    """The share (n,) that is true, as a figure with its interval over groups (n,)."""
+    """The share (n,) that is true, as a figure with its interval over groups (n,).
+
+    It is Wilson's where each is a group of its own: near 0 and 1 resampling would be too narrow.
+    """
+    if len(set(groups)) == len(hit) and len(hit):
+        low, high = wilson_interval(int(hit.sum()), len(hit))
+        value = float(hit.mean())
+        return {"value": value, "low": low, "high": high, "n": len(hit), "interval": "wilson"}
     draws = group_resamples(groups, resamples=RESAMPLES, seed=SEED, chunk_size=100)
     weightings = [np.ones((len(hit), 1)), *draws]
     values = np.concatenate([kernels.weighted_mean(hit, weights) for weights in weightings])
