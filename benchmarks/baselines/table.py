@@ -14,18 +14,13 @@ from calcinosis.benchmarks.baselines.splits import Split
 from calcinosis.benchmarks.baselines.task import CORES
 from calcinosis.common.files import write_json
 from calcinosis.model.labels import LABELS, joined
-from calcinosis.training.evaluate.bootstrap import (
-    RESAMPLES,
-    SEED,
-    group_resamples,
-    percentile_interval,
-)
 from calcinosis.training.evaluate.calibrate import Calibrator, fit_calibrator
 from calcinosis.training.evaluate.metrics.compute import (
     compute_metrics,
     find_figure,
     paired_difference,
 )
+from calcinosis.training.evaluate.metrics.registry import share_over_groups
 from calcinosis.training.evaluate.predictions import (
     Predictions,
     make_predictions,
@@ -102,9 +97,10 @@ def answers(folder: Path, folds: Sequence[Split], coverage: Sequence[float]) -> 
     rows = [row for split in folds for row in split.test]
     fold = np.repeat(np.arange(len(folds)), [len(split.test) for split in folds])
     sets = np.ones_like(p, dtype=bool)
+    table = make_predictions(rows, LABELS, p, sets)
     for held_out in range(len(folds) if len(folds) > 1 else 0):
-        table = make_predictions(rows, LABELS, p, sets).where(fold != held_out)
-        sets[fold == held_out] = _sets(_calibrator(table, coverage), p[fold == held_out])
+        calibrator = _calibrator(table.where(fold != held_out), coverage)
+        sets[fold == held_out] = _sets(calibrator, p[fold == held_out])
     return make_predictions(rows, LABELS, p, sets)
 
 
@@ -129,10 +125,7 @@ def named(table: Predictions) -> dict[str, Any] | None:
     if not len(shown_by):
         return None
     left_out = ~shown_by.prediction_set[:, shown_by.background]
-    drawn = group_resamples(shown_by.group, resamples=RESAMPLES, seed=SEED, chunk_size=RESAMPLES)
-    values = np.concatenate([left_out @ times / times.sum(axis=0) for times in drawn])
-    low, high = percentile_interval(values) or (None, None)
-    return {"value": float(left_out.mean()), "low": low, "high": high, "n": len(shown_by)}
+    return share_over_groups(left_out, shown_by.group)
 
 
 def external_figures(
