@@ -100,7 +100,7 @@ def retake_finding(
     say = words(language)
     headline = say("outcomes.retake", reason=_refusal(say, problem))
     codes = dict.fromkeys(issue.code for issue in (problem, *refused.values()))
-    better = " ".join(say(f"quality.{code}.advice") for code in codes)
+    remedy = " ".join(say(f"quality.{code}.advice") for code in codes)
     return Finding(
         outcome="retake",
         headline=say("outcomes.retake_all") if len(refused) > 1 else headline,
@@ -108,9 +108,10 @@ def retake_finding(
         probabilities=dict(prior),
         prediction_set=tuple(prior),
         reasons=(say("reasons.unusable"), prior_sentence(say, prior)),
-        advice=f"{better} {_advice(say, ())}",
+        advice=f"{remedy} {_advice(say, ())}",
         checkpoint=checkpoint,
         problem=problem.code,
+        remedy=remedy,
     )
 
 

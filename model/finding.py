@@ -101,6 +101,7 @@ class Finding:
         frequency: the counts behind `frequency_text`; None where there are none.
         heat_maps: one per photo, None where the network was not asked about it.
         problem: the code of what is wrong with the photo, where the outcome is `retake`.
+        remedy: what to do better about the photo, which `advice` begins with; empty but for a retake.
     """
 
     outcome: Outcome
@@ -119,6 +120,7 @@ class Finding:
     frequency: Frequency | None = None
     heat_maps: tuple[HeatMap | None, ...] = field(default=(None,), compare=False)
     problem: str | None = None
+    remedy: str = ""
 
     @property
     def summary(self) -> tuple[str, ...]:

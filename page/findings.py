@@ -65,7 +65,6 @@ def told(finding: Finding, reader: Reader, language: str) -> dict[str, Any]:
     return {
         "say": say,
         "finding": finding,
-        "advice": _better(finding, say) if finding.problem else "",
         "frequency": "" if finding.headline.startswith(frequency) else frequency,
         "unnamed": [label for label in labels if label not in finding.prediction_set],
         "coverage": [] if finding.problem else _coverage(finding, say),
@@ -74,11 +73,6 @@ def told(finding: Finding, reader: Reader, language: str) -> dict[str, Any]:
         "panel": json.dumps(_panel(finding, labels, reader.prior, say)),
         "contexts": _contexts(labels),
     }
-
-
-def _better(finding: Finding, say: Words) -> str:
-    """What a retake's advice says before it defers, as every finding does."""
-    return finding.advice.partition(say("deferral.statement"))[0].strip()
 
 
 def share(shown: Shown, say: Words) -> str:

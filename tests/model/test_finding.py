@@ -150,7 +150,8 @@ def test_a_photo_that_cannot_be_used_changes_nothing(
         assert finding.heat_map is None
         assert finding.reasons
         assert "{" not in everything_said(finding)
-        assert words(language)(f"quality.{problem.code}.advice") in finding.advice
+        assert finding.remedy == words(language)(f"quality.{problem.code}.advice")
+        assert finding.advice.startswith(finding.remedy)
 
 
 @pytest.mark.parametrize("language", languages())
