@@ -58,12 +58,16 @@ def words(name: str) -> tuple[str, ...]:
     >>> words("naevus") == words("Nevi")
     True
     """
-    text = unicodedata.normalize("NFKD", unquote(name))
-    text = "".join(c for c in text if not unicodedata.combining(c)).casefold()
+    text = "".join(c for c in _decomposed(name) if not unicodedata.combining(c))
     text = re.sub(r"['’]s\b|_s\b", "s", text)
     text = _respell(text)
     found = (re.sub(r"^\d+|\d+$", "", word) for word in re.split(r"[^a-z0-9]+", text))
     return tuple(_singular(word) for word in found if word)
+
+
+def _decomposed(name: str) -> str:
+    """A name in small letters, its accents as characters of their own."""
+    return unicodedata.normalize("NFKD", unquote(name)).casefold()
 
 
 def _singular(word: str) -> str:
@@ -79,9 +83,19 @@ def _singular(word: str) -> str:
 def disease_key(name: str) -> str:
     """What the names of one disease have in common, whatever the source and its spelling.
 
+    Spellings are known of names in the letters a to z alone. Where digits or other letters tell diseases apart, as in
+    `C43` or `Меланома`, names are one only if they have the same words.
+
     >>> disease_key("Congenital nevus") == disease_key("Melanocytic naevi")
     True
+    >>> disease_key("Type 1 reaction") == disease_key("Type 2 reaction")
+    False
     """
+    text = _decomposed(name)
+    if any(c.isalnum() and not "a" <= c <= "z" for c in text):
+        # Vowels of Hindi or Thai are marks to Unicode, and part of a word.
+        kept = (c if unicodedata.category(c)[0] in "LMN" else " " for c in text)
+        return " ".join(sorted("".join(kept).split()))
     known = _same_disease().get(" ".join(words(name)), name)
     return " ".join(sorted(words(known)))
 

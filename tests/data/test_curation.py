@@ -12,6 +12,7 @@ from calcinosis.data.curation import (
     LABELS,
     Taxonomy,
     default_taxonomy,
+    disease_key,
     is_malignant,
     url_folder,
     words,
@@ -61,6 +62,30 @@ def test_a_name_becomes_what_a_dermatologist_would_call_it(
     decision = TABLE.decide(name)
     assert (decision.label, decision.kind) == (label, kind)
     assert decision.reason
+
+
+def test_names_are_one_disease_by_spelling_and_two_by_script_or_digits() -> None:
+    for one, other in (
+        ("Congenital_naevi", "melanocytic nevus"),
+        ("Меланома кожи", "кожи, меланома"),
+        ("Type_1 reaction", "reaction (type 1)"),
+        ("C43", "c43"),
+        ("乾癬", "%E4%B9%BE%E7%99%AC"),
+    ):
+        assert disease_key(one) == disease_key(other)
+    names = [
+        "Меланома",
+        "Экзема",
+        "湿疹",
+        "乾癬",
+        "दाद",
+        "दादा",
+        "C43",
+        "C44",
+        "Type 1 reaction",
+        "Type 2 reaction",
+    ]
+    assert len({disease_key(name) for name in names} - {""}) == len(names)
 
 
 @pytest.mark.parametrize("name", ["Calcinosis of unknown sort", "gouty arthritis", "milia-like"])

@@ -35,7 +35,7 @@ def drawn_table(
         source=tuple(
             "second" if own == 2 and row % 2 else "first" for row, own in enumerate(label)
         ),
-        source_label=tuple(f"condition {'abcd'[row % 4]}" for row in range(rows)),
+        source_label=tuple(f"condition {row % 4}" for row in range(rows)),
         kind=tuple(kind),
         skin_tone=tuple(TONES[row % 3] for row in range(rows)),
         fold=np.arange(rows) % 5,

@@ -94,21 +94,22 @@ def evaluate_ood(
         photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
         `suggestive`, how many are taken for a condition, or for a deposit of one of two; and of pictures
         `retake`, how many are refused by the gate of photo quality. Conditions are judged by the
-        prediction set alone, pictures by all that a reader does. Conditions never learnt are not there
-        where all of `other` is one disease.
+        prediction set alone, pictures by all that a reader does. Conditions never learnt are not there where no
+        other one would be left to learn from, as where all of `other` is one disease.
     """
     learnt = oof_predictions(data, logits)
     kinds = {
         "conditions it had learnt": _of_others(learnt, learnt, np.ones(len(learnt), dtype=bool))
     }
-    if len({disease_of(row) for row in data.rows if row.label == OTHER}) > 1:
+    unseen, alone = _without_conditions(data)
+    others = data.labels == len(data.recipe.labels) - 1
+    if len(np.unique(unseen.folds[alone & others])) > 1:
         log.info("conditions it had never learnt")
-        unseen, alone = _without_conditions(data)
         asked = oof_logits(unseen, work / "never-learnt", alone)
         never = oof_predictions(unseen, asked)
         kinds["conditions it had never learnt"] = _of_others(never, never, alone)
-    else:  # what learns without them would know no `other` at all
-        log.info("all of `other` is one disease: no condition of it can be held out whole")
+    else:  # what learns without one fold's would know no `other` at all
+        log.info("no condition of `other` can be held out whole and leave others to learn from")
     reader = Predictor(checkpoint)
     threshold = _threshold(learnt)
     for kind, own in {**_pictures(), **pictures}.items():

@@ -242,10 +242,10 @@ def test_the_spellings_of_a_lookalike_are_counted_together(table):
 
 
 def test_lookalike_errors_are_counted_by_condition(table, metrics):
-    row = metrics["by_lookalike"]["condition b"]
+    row = metrics["by_lookalike"]["condition 1"]
     chosen = [
         i for i in range(len(table))
-        if table.kind[i] == "lookalike" and table.source_label[i] == "condition b"
+        if table.kind[i] == "lookalike" and table.source_label[i] == "condition 1"
     ]  # fmt: skip
     assert row["n"] == len(chosen) == sum(row["called"].values())
     wrong = sum(table.argmax[i] != 3 for i in chosen) / len(chosen)
