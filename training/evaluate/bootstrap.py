@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Final
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 CONFIDENCE: Final = 0.95
 RESAMPLES: Final = 1000
@@ -54,6 +54,21 @@ def percentile_interval(values: NDArray[np.float64]) -> tuple[float, float] | No
     tail = (1 - CONFIDENCE) / 2
     low, high = np.quantile(defined, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def groups_worth(groups: ArrayLike, weights: ArrayLike | None = None) -> float:
+    """How many groups of equal weight these are worth (Kish, Survey Sampling, 1965).
+
+    >>> groups_worth(["a", "b", "c", "c"])
+    2.6666666666666665
+
+    Args:
+        groups: (n,) the group of each photo; at least one.
+        weights: (n,) of the photos, each 1 unless given; they add up to more than 0.
+    """
+    _, index = np.unique(np.asarray(groups), return_inverse=True)
+    sums = np.bincount(index, weights=None if weights is None else np.asarray(weights))
+    return float(sums.sum() ** 2 / (sums**2).sum())
 
 
 def wilson_interval(successes: float, trials: float) -> tuple[float, float]:

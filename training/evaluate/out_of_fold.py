@@ -134,12 +134,14 @@ def fold_calibrators(
 def thresholds_by_fold(
     calibrators: dict[int, FoldCalibrator], labels: int
 ) -> dict[str, list[float]]:
-    """The thresholds of each fold's sets, as `metrics.json` keeps them: a list over all labels, 0 for one unknown."""
+    """The thresholds of each fold's sets over all labels, as `metrics.json` keeps them.
+
+    That of a label which a fold did not know is 1: it has a probability of 0 there, and is in no set.
+    """
     thresholds = {}
     for fold, found in calibrators.items():
-        row = np.zeros(labels)
-        if found.calibrator is not None:
-            row[found.known] = found.calibrator.conformal.thresholds
+        row = np.ones(labels)
+        row[found.known] = found.calibrator.conformal.thresholds if found.calibrator else 0
         thresholds[str(fold)] = row.tolist()
     return thresholds
 

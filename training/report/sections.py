@@ -12,7 +12,7 @@ import numpy as np
 from markupsafe import Markup
 
 from calcinosis.common.files import atomic_write
-from calcinosis.training.evaluate.bootstrap import wilson_interval
+from calcinosis.training.evaluate.bootstrap import groups_worth, wilson_interval
 from calcinosis.training.evaluate.metrics import kernels
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.metrics.kernels import Array
@@ -186,13 +186,11 @@ def _reliability_bins(
 ) -> list[tuple[int, float, float, float, float]]:
     """A row per bin: photos, mean stated, share found, and about where that share may lie.
 
-    The interval is Wilson's with the number of patients that unequal weights are worth (Kish).
+    The interval is Wilson's with the number of patients that unequal weights are worth.
     """
     stated, own = predictions.probabilities[:, label], predictions.label == label
     bin_of = kernels.equal_mass_bins(stated, weight)
-    groups = np.unique(np.array(predictions.group, dtype=object).astype(str), return_inverse=True)[
-        1
-    ]
+    groups = np.array(predictions.group)
     rows = []
     for number in np.unique(bin_of):
         here = bin_of == number
@@ -200,7 +198,7 @@ def _reliability_bins(
         if not w.sum() > 0:
             continue
         found = float(np.average(own[here], weights=w))
-        worth = float(w.sum() ** 2 / (np.bincount(groups[here], weights=w) ** 2).sum())
+        worth = groups_worth(groups[here], w)
         low, high = wilson_interval(found * worth, worth)
         rows.append((int(here.sum()), float(np.average(stated[here], weights=w)), found, low, high))
     return rows

@@ -92,7 +92,7 @@ def evaluate_ood(
     Returns:
         For each kind of picture the figure of the share refused, which a reader meets as an unusable
         photo or as one out of scope; in it `caught`, the figure of the share that the score tells; and
-        `suggestive`, how many are taken for a condition, or for a deposit of one of two; and of pictures
+        `suggestive`, how many are called suggestive of a condition, or of a deposit of one of two; and of pictures
         `retake`, how many are refused by the gate of photo quality. Conditions are judged by the
         prediction set alone, pictures by all that a reader does. Conditions never learnt are not there where no
         other one would be left to learn from, as where all of `other` is one disease.

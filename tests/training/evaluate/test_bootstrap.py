@@ -8,6 +8,7 @@ from scipy.stats import binomtest
 
 from calcinosis.training.evaluate.bootstrap import (
     group_resamples,
+    groups_worth,
     percentile_interval,
     wilson_interval,
 )
@@ -25,6 +26,12 @@ def test_wilson_is_scipys(share):
 def test_wilson_refuses_what_is_no_share(successes, trials):
     with pytest.raises(ValueError, match="no share"):
         wilson_interval(successes, trials)
+
+
+def test_groups_are_worth_fewer_the_less_alike_their_weights():
+    assert groups_worth(["a", "b", "a", "b"]) == 2
+    assert groups_worth(["a", "b", "c"], [1.0, 1.0, 0.0]) == 2
+    assert 1 < groups_worth([0, 1, 1, 1, 1]) < 2
 
 
 def test_groups_are_drawn_whole_and_the_chunking_changes_nothing():

@@ -6,11 +6,14 @@ import numpy as np
 import pytest
 
 from calcinosis.common.errors import TrainingError
+from calcinosis.model.conformal import Conformal
 from calcinosis.training.evaluate.calibrate import (
     check_coverage,
     fit_calibration,
+    fit_calibrator,
     fit_conformal,
 )
+from calcinosis.training.evaluate.out_of_fold import FoldCalibrator, thresholds_by_fold
 
 
 def draw_logits(n: int, seed: int = 0, stretch: float = 1.0) -> tuple[np.ndarray, np.ndarray]:
@@ -103,3 +106,16 @@ def test_a_coverage_that_too_few_patients_support_is_refused_with_the_number() -
     ) as caught:
         check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.995})
     assert caught.value.code == "too_few_patients"
+
+
+def test_a_label_that_a_fold_did_not_know_is_in_none_of_its_sets() -> None:
+    logits, labels = draw_logits(60)
+    known = np.array([0, 1, 3])
+    fitted = fit_calibrator(logits, labels, patients(60), [0.8] * 3, ())
+    fold = FoldCalibrator(known, fitted)
+    thresholds = thresholds_by_fold({0: fold, 1: FoldCalibrator(np.array([3]), None)}, 4)
+    assert thresholds["1"] == [1, 1, 1, 0]
+    p, members = fold.predict(np.insert(logits, 2, 0.0, axis=1), [0.25] * 4)
+    again = Conformal(coverage=0.8, thresholds=tuple(thresholds["0"])).prediction_sets(p)
+    assert (again == members).all()
+    assert not again[:, 2].any()

@@ -42,9 +42,29 @@ def test_shares_are_over_patients_and_not_over_photographs() -> None:
     same = share_over_groups(np.repeat(hit[:12], 10), [f"{n // 10}" for n in range(120)])
     assert same["n"] == 120
     assert same["high"] - same["low"] > 2 * (alone["high"] - alone["low"])
+    assert same["interval"] == "wilson"  # one of twelve is hit
     handful = share_over_groups(hit, [f"{n // 30}" for n in range(120)])
     assert handful["interval"] == "wilson"
     assert (handful["low"], handful["high"]) == wilson_interval(4 / 12, 4)
+
+
+@pytest.mark.parametrize("hits", [0, 1, 9, 111, 120])
+def test_one_sibling_more_hardly_moves_an_interval(hits: int) -> None:
+    """Resampling would say 0 to 0.025 of one in 120."""
+    hit, names = np.arange(120) < hits, [f"{n}" for n in range(120)]
+    alone, sibling = share_over_groups(hit, names), share_over_groups(hit, [*names[:-1], names[-2]])
+    assert alone["value"] == sibling["value"]
+    for bound in ("low", "high"):
+        assert sibling[bound] == pytest.approx(alone[bound], abs=1e-3)
+    assert sibling["high"] - sibling["low"] >= alone["high"] - alone["low"]
+
+
+def test_a_share_with_ten_patients_on_either_side_is_resampled() -> None:
+    groups = [f"{n // 2}" for n in range(120)]
+    for hits, way in ((18, "wilson"), (19, None), (101, None), (102, "wilson")):
+        figure = share_over_groups(np.arange(120) < hits, groups)
+        assert figure.get("interval") == way
+        assert figure["low"] < hits / 120 < figure["high"]
 
 
 def test_the_share_of_photographs_refused_is_measured_and_not_set() -> None:

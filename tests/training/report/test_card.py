@@ -183,7 +183,7 @@ def test_what_was_measured_beside_the_figures_is_shown(metrics, tmp_path):
     )
     told = "X ray: 40 refused as photos and 5 out of scope, together 90.0% (80.0% to 95.0%) of 50;"
     assert told in text
-    assert "taken for one condition 2." in text
+    assert "called suggestive of a condition or of a deposit 2." in text
     assert "held out at a time: 0.800 from 20, 0.900 from 40." in text
     assert (
         "not measured." not in text.split("out-of-distribution pictures")[1].split("## Limits")[0]

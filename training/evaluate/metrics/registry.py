@@ -15,6 +15,7 @@ from calcinosis.training.evaluate.bootstrap import (
     RESAMPLES,
     SEED,
     group_resamples,
+    groups_worth,
     percentile_interval,
     wilson_interval,
 )
@@ -24,6 +25,8 @@ from calcinosis.training.evaluate.predictions import Predictions
 
 FEW_GROUPS: Final = 5
 """With fewer patients than this, resampling them says too little about how sure a figure is."""
+FEW_ON_A_SIDE: Final = 10
+"""With fewer patients than this among the hits, or the misses, of a share, resampling is too narrow."""
 
 
 @dataclass(frozen=True)
@@ -197,11 +200,14 @@ def share_of(name: tuple[str, ...], sample: Sample, rows: Mask, hit: Mask, nobod
 def share_over_groups(hit: Mask, groups: Sequence[str]) -> dict[str, Any]:
     """The share (n,) that is true, as a figure with its interval over groups (n,).
 
-    It is Wilson's where each is a group of its own: near 0 and 1 resampling would be too narrow.
+    It is Wilson's over as many groups as unequal ones are worth where each is a group of its own, or where fewer than
+    `FEW_ON_A_SIDE` hold a hit, or a miss: resampling a handful is too narrow.
     """
-    if len(set(groups)) == len(hit) and len(hit):
-        low, high = wilson_interval(int(hit.sum()), len(hit))
-        value = float(hit.mean())
+    names = np.asarray(groups)
+    few = min(len(np.unique(names[hit])), len(np.unique(names[~hit]))) < FEW_ON_A_SIDE
+    if len(hit) and (few or len(np.unique(names)) == len(hit)):
+        value, worth = float(hit.mean()), groups_worth(names)
+        low, high = wilson_interval(value * worth, worth)
         return {"value": value, "low": low, "high": high, "n": len(hit), "interval": "wilson"}
     draws = group_resamples(groups, resamples=RESAMPLES, seed=SEED, chunk_size=100)
     weightings = [np.ones((len(hit), 1)), *draws]
