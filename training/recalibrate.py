@@ -5,8 +5,9 @@
 rewrites `config.json` (the prediction sets and the frequencies), `predictions.csv` (sets and outcomes),
 `metrics.json` and the card. Probabilities do not change. Training does all of this itself.
 
-The folder is changed in place: give it a copy of a checkpoint that shall stay. Figures of prediction sets on what was
-left out of training are removed from `metrics.json`, since of those no predictions were kept.
+The folder is changed in place: give it a copy of a checkpoint that shall stay. Removed from `metrics.json` is what sets
+decided of which no predictions were kept: `repeated` and `out_of_distribution` whole, and of `leave_source_out`,
+`leave_other_out` and `leave_site_out` the figures of sets.
 
 Only probabilities were kept, each fold calibrated on the others, and no logits. A label whose coverage stays keeps its
 thresholds; another's are the probabilities at the new rank of the patients, an approximation of what calibrating
@@ -23,6 +24,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
+from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import write_json
 from calcinosis.model.config import CONFIG, CheckpointConfig, load_config, write_config
 from calcinosis.model.conformal import Conformal
@@ -44,8 +46,12 @@ from calcinosis.training.evaluate.predictions import (
 
 Floats = NDArray[np.float64]
 
+_WHOLE: Final = ("repeated", "out_of_distribution")
+"""Blocks that cannot be made anew: means over cross-validations of which one was kept, and shares that sets decide."""
+_LEFT_OUT: Final = "leave_"
+"""How the names of the blocks begin that lose what `_OF_SETS` names."""
 _OF_SETS: Final = ("conformal", "outcomes", "suggestive")
-"""What a block of figures says of prediction sets: out of date where its sets cannot be made anew."""
+"""What a block of figures says of prediction sets."""
 
 
 def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
@@ -56,7 +62,7 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
         coverage: of the labels that shall have another than the checkpoint's.
 
     Raises:
-        TrainingError: `too_few_patients`.
+        TrainingError: `too_few_patients`; `nothing_to_change`, if the coverages are the checkpoint's own.
         CheckpointError, PredictionsError: naming the file.
     """
     config = load_config(folder)
@@ -68,6 +74,12 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
         coverage.get(label, share)
         for label, share in zip(config.labels, config.conformal.coverage, strict=True)
     )
+    if shares == config.conformal.coverage:
+        raise TrainingError(
+            "nothing_to_change",
+            "has these coverages already, and nothing was changed; give one that is another",
+            name=str(folder),
+        )
     known = before["conformal"].get(BY_FOLD, {})
     thresholds = {
         str(fold): _thresholds(
@@ -84,8 +96,8 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
     metrics = compute_metrics(predictions, prior=before["prior"], resamples=before["resamples"])
     metrics["conformal"][BY_FOLD] = thresholds
     for name, block in before.items():
-        if name not in metrics:
-            metrics[name] = _without_sets(block)
+        if name not in metrics and name not in _WHOLE:
+            metrics[name] = _without_sets(block) if name.startswith(_LEFT_OUT) else block
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     settings["conformal"] = conformal.model_dump(mode="json")
     frequencies = count_frequencies(predictions, config.prior)
@@ -148,26 +160,24 @@ def _without_sets(block: Any) -> Any:
 def main(
     folder: Annotated[Path, typer.Argument(help="the checkpoint's folder")],
     coverage: Annotated[
-        list[str] | None,
-        typer.Option(help="LABEL=SHARE, as often as needed; other=0.995 unless given"),
-    ] = None,
+        list[str],
+        typer.Option(help="LABEL=SHARE of a label that shall have another; as often as needed"),
+    ],
 ) -> None:
     """Give a checkpoint another coverage on its own out-of-fold predictions.
 
-    The folder is changed in place: give it a copy of what shall stay. Figures of prediction sets on what was left
-    out of training, which cannot be made anew, are removed.
+    The folder is changed in place: give it a copy of what shall stay. Removed is what sets decided and cannot be made
+    anew: the means over several cross-validations, the shares of pictures out of distribution, and the figures of
+    prediction sets on what was left out of training.
     """
     from calcinosis.training.report.card import write_card
 
-    table = {
-        label: float(share)
-        for label, _, share in (text.partition("=") for text in coverage or ["other=0.995"])
-    }
+    table = {label: float(share) for label, _, share in (text.partition("=") for text in coverage)}
     recalibrate(folder, table)
     write_card(folder)
     typer.echo(
-        f"changed {folder} in place; metrics.json has no longer figures of prediction sets on what was left "
-        "out of training",
+        f"changed {folder} in place; metrics.json has no longer means over several cross-validations, shares of "
+        "pictures out of distribution, and figures of prediction sets on what was left out of training",
         err=True,
     )
 

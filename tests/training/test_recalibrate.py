@@ -8,13 +8,15 @@ import numpy as np
 import pytest
 
 from calcinosis.common.errors import TrainingError
-from calcinosis.model.config import GRAPH, SHIPPED, WEIGHTS, load_config
+from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.finding import outcome_of
 from calcinosis.training.coverage_curve import Curve, curve_table
+from calcinosis.training.evaluate.calibrate import BY_FOLD
 from calcinosis.training.evaluate.frequencies import count_frequencies, reference_probabilities
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.predictions import read_predictions
-from calcinosis.training.recalibrate import recalibrate
+from calcinosis.training.recalibrate import _thresholds, recalibrate, with_sets
+from calcinosis.training.report.card import write_card
 from tests.training.tables import drawn_table
 
 NUMBERS = Path(__file__).parents[2] / "docs" / "numbers.md"
@@ -31,20 +33,30 @@ def copy(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_shipped_rules_are_what_the_command_makes_of_the_shipped_predictions(
+def test_the_shipped_thresholds_are_about_those_at_their_rank_of_the_shipped_predictions() -> None:
+    """Within a third of the conditions', which few patients set, since each fold's probabilities were calibrated apart."""
+    config, table = load_config(SHIPPED), read_predictions(SHIPPED / "predictions.csv")
+    everyone = np.ones(len(table), dtype=bool)
+    made = _thresholds(table, config, config.conformal.coverage, everyone, kept=None)
+    assert made[:-1] == pytest.approx(list(config.conformal.thresholds[:-1]), rel=1 / 3)
+    assert made[-1] == pytest.approx(config.conformal.thresholds[-1], rel=0.05)
+
+
+def test_the_shipped_sets_are_what_the_thresholds_of_the_folds_make_of_the_shipped_predictions(
     copy: Path,
 ) -> None:
-    recalibrate(copy, {"other": 0.995})
-    for name in ("config.json", "predictions.csv"):
-        assert (copy / name).read_bytes() == (SHIPPED / name).read_bytes(), name
-    assert not (copy / WEIGHTS).exists()
-    assert not (copy / GRAPH).exists()
+    config, table = load_config(copy), read_predictions(copy / "predictions.csv")
+    by_fold = json.loads((copy / "metrics.json").read_text())["conformal"][BY_FOLD]
+    again = with_sets(table, config, config.conformal.coverage, by_fold)
+    assert (again.prediction_set == table.prediction_set).all()
+    assert again.outcome == table.outcome
 
 
 def test_more_coverage_names_less_and_leaves_probabilities_alone(copy: Path) -> None:
     before = read_predictions(copy / "predictions.csv")
     metrics = recalibrate(copy, {"other": 0.998})
     after, config = read_predictions(copy / "predictions.csv"), load_config(copy)
+    assert {file.name for file in copy.iterdir()} == set(FILES)  # no weights, no graph
     assert (after.probabilities == before.probabilities).all()
     assert (after.prediction_set[:, -1] >= before.prediction_set[:, -1]).all()
     assert config.conformal.coverage == (0.9, 0.9, 0.9, 0.998)
@@ -57,14 +69,48 @@ def test_more_coverage_names_less_and_leaves_probabilities_alone(copy: Path) -> 
         assert outcome == outcome_of(held)
     recalibrate(copy, {"other": 0.995})
     again = read_predictions(copy / "predictions.csv").prediction_set
-    assert (again == before.prediction_set).mean() > 0.999  # at its rank, not calibrated anew
+    differ = again != before.prediction_set  # at its rank, not calibrated anew
+    assert (differ.any(axis=1) == differ[:, -1]).all()
+    assert differ[:, -1].mean() < 0.003
+
+
+def test_what_sets_decided_and_cannot_be_made_anew_is_gone_from_figures_and_card(
+    copy: Path,
+) -> None:
+    before = json.loads((copy / "metrics.json").read_text())
+    recalibrate(copy, {"other": 0.998})
+    after = json.loads((copy / "metrics.json").read_text())
+    assert before.keys() - after.keys() == {"repeated", "out_of_distribution"}
+    for name in ("watermark", "dermoscopy"):
+        assert after[name] == before[name]
+    for name in ("leave_source_out", "leave_other_out"):
+        for source, block in before[name].items():
+            assert block.keys() - after[name][source].keys() == {
+                "conformal",
+                "outcomes",
+                "suggestive",
+            }
+            assert after[name][source]["auroc"] == block["auroc"]
+    write_card(copy)
+    card = (copy / "README.md").read_text()
+    assert "share refused: not measured." in card
+    assert "of the first of these cross-validations alone" not in card
 
 
 def test_a_coverage_that_the_patients_do_not_support_changes_nothing(copy: Path) -> None:
+    kept = {name: (copy / name).read_bytes() for name in FILES}
     with pytest.raises(TrainingError, match="99 calibration patients"):
         recalibrate(copy, {"milium": 0.99})
-    for name in ("config.json", "predictions.csv"):
-        assert (copy / name).read_bytes() == (SHIPPED / name).read_bytes()
+    assert kept == {name: (copy / name).read_bytes() for name in FILES}
+
+
+@pytest.mark.parametrize("coverage", [{}, {"other": 0.995}, {"milium": 0.9, "other": 0.995}])
+def test_the_checkpoints_own_coverage_is_refused(copy: Path, coverage: dict[str, float]) -> None:
+    kept = {name: (copy / name).read_bytes() for name in FILES}
+    with pytest.raises(TrainingError, match="already") as caught:
+        recalibrate(copy, coverage)
+    assert caught.value.code == "nothing_to_change"
+    assert kept == {name: (copy / name).read_bytes() for name in FILES}
 
 
 def test_every_photo_of_the_tests_is_counted_once_in_the_frequencies() -> None:

@@ -3,7 +3,6 @@
 import errno
 import json
 import os
-import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -21,16 +20,18 @@ from calcinosis.common.errors import TrainingError
 from calcinosis.common.options import RunOptions
 from calcinosis.data.manifest import Row
 from calcinosis.model.checkpoint import load_checkpoint
+from calcinosis.model.config import load_config
 from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training import train as train_module
 from calcinosis.training.crossval import cross_validate
+from calcinosis.training.evaluate.calibrate import BY_FOLD
 from calcinosis.training.evaluate.predictions import NO_FOLD, read_predictions
 from calcinosis.training.evaluation import evaluate
 from calcinosis.training.fit.checkpointing import State
 from calcinosis.training.fit.features import compute_features
-from calcinosis.training.recalibrate import recalibrate
+from calcinosis.training.recalibrate import with_sets
 from calcinosis.training.recipe import Recipe
 from calcinosis.training.train import train
 from tests.drawings import draw
@@ -98,15 +99,14 @@ def test_serving_prepares_a_photo_as_training_did(
 
 
 def test_the_thresholds_that_a_run_keeps_give_its_sets_again(
-    trained: tuple[Path, list[Row], Path], tmp_path: Path
+    trained: tuple[Path, list[Row], Path],
 ) -> None:
     _, _, out = trained
-    for name in ("config.json", "metrics.json", "predictions.csv"):
-        shutil.copy(out / name, tmp_path / name)
-    recalibrate(tmp_path, {})
-    sets, again = (read_predictions(folder / "predictions.csv") for folder in (out, tmp_path))
-    assert (sets.prediction_set == again.prediction_set).all()
-    assert sets.outcome == again.outcome
+    config, table = load_config(out), read_predictions(out / "predictions.csv")
+    by_fold = json.loads((out / "metrics.json").read_text())["conformal"][BY_FOLD]
+    again = with_sets(table, config, config.conformal.coverage, by_fold)
+    assert (table.prediction_set == again.prediction_set).all()
+    assert table.outcome == again.outcome
 
 
 def test_cached_features_equal_the_network_on_the_plain_view(
