@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from calcinosis.common.progress import track
-from calcinosis.data.locating import path_of
+from calcinosis.data.locating import open_source
 from calcinosis.data.manifest import Row, read_manifest
 from calcinosis.model.labels import LABELS
 from calcinosis.model.photo import open_photo
@@ -44,7 +44,7 @@ def main() -> None:
         raise SystemExit(f"{given.manifest}: no skin_tone begins with {_STATED}")
     told: list[tuple[Row, int]] = []
     for row in track(rows, "Estimating", total=len(rows)):
-        tone = estimate_tone(open_photo(path_of(given.root, row.file)))
+        tone = estimate_tone(open_photo(open_source(given.root, row.file), name=row.file))
         if tone:
             told.append((row, _ORDER[tone]))
     stated = np.array([int(row.skin_tone.removeprefix(_STATED)) for row, _ in told])
@@ -66,12 +66,13 @@ def main() -> None:
 
 
 def _share(hit: NDArray[np.bool_], stated: NDArray[np.int64], groups: list[str]) -> str:
-    """The share that is a hit, the mean over the types, with its interval."""
+    """The share that is a hit, the mean over the types that are there, with its interval."""
     of_type = [stated == number for number in np.unique(stated)]
 
     def mean_of(times: NDArray[np.float64]) -> NDArray[np.float64]:
-        shares = [(hit & own) @ times / np.maximum(own @ times, 1e-9) for own in of_type]
-        return np.asarray(np.mean(shares, axis=0))
+        with np.errstate(invalid="ignore"):  # a resample may lack a type
+            shares = [(hit & own) @ times / (own @ times) for own in of_type]
+        return np.asarray(np.nanmean(shares, axis=0))
 
     value = float(mean_of(np.ones((len(hit), 1)))[0])
     drawn = group_resamples(groups, resamples=RESAMPLES, seed=SEED, chunk_size=100)

@@ -36,6 +36,8 @@ def read_on_ray(run: Run, *, workers: int) -> Generator[int, None, None]:
     Raises:
         CheckpointError: if the checkpoint cannot be loaded.
         ValueError: if the prior, the context or the language is not usable.
+        BulkError: `other_run` or `damaged_note`.
+        RayError: Ray's own, where a worker met an error, such as the ManifestError `changed_manifest`.
         ModuleNotFoundError: where the extra `scale` is missing.
     """
     import ray

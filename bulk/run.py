@@ -54,7 +54,7 @@ class Run:
             CheckpointError: if the checkpoint cannot be loaded.
             ValueError: if the prior, the context or the language is not usable.
             ManifestError: `changed_manifest`.
-            BulkError: `other_run`, `workers_end`, `rows_lost` or `disk_full`.
+            BulkError: `other_run`, `damaged_note`, `workers_end`, `rows_lost` or `disk_full`.
         """
         with disk_full_error(self.out, "give the same command again", BulkError):
             if self.left:
@@ -79,7 +79,7 @@ class Run:
         """Make the folder this run's own.
 
         Raises:
-            BulkError: `other_run`, if another run was quicker.
+            BulkError: `other_run`, if another run was quicker; `damaged_note`.
         """
         make_claim(self.out, self.depends_on)
 
@@ -117,7 +117,7 @@ def open_run(
 
     Raises:
         ManifestError: naming the line to mend.
-        BulkError: `other_run`, if `out` holds something else; `missing_root`; `damaged_part`.
+        BulkError: `other_run`, if `out` holds something else; `missing_root`; `damaged_note` or `damaged_part`.
         ModuleNotFoundError: where the extra `scale` is missing.
         OSError: if there is no such checkpoint.
     """

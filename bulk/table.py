@@ -13,7 +13,7 @@ from typing import Any, Final
 
 from calcinosis.bulk.reading import Record
 from calcinosis.common.errors import BulkError
-from calcinosis.common.files import atomic_path, file_digest
+from calcinosis.common.files import PARTIAL_SUFFIX, atomic_create, atomic_path, file_digest
 from calcinosis.data.manifest_index import Chunk
 
 RUN: Final = "_run.json"
@@ -33,32 +33,31 @@ def make_claim(out: Path, run: dict[str, Any]) -> None:
     """Note in a folder that it is this run's, unless one that began meanwhile did so first.
 
     Raises:
-        BulkError: `other_run`.
+        BulkError: `other_run` or `damaged_note`.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    note = out / RUN
     try:
-        with note.open("x", encoding="utf-8") as file:
-            file.write(json.dumps(run, indent=2) + "\n")
+        atomic_create(out / RUN, json.dumps(run, indent=2) + "\n")
     except FileExistsError:
         check_claim(out, run)
-    except BaseException:
-        note.unlink(missing_ok=True)
-        raise
 
 
 def check_claim(out: Path, run: dict[str, Any]) -> None:
     """Make sure that a folder holds this run, or nothing.
 
     Raises:
-        BulkError: `other_run`.
+        BulkError: `other_run`; `damaged_note`, if the note of whose folder it is cannot be read.
     """
     note = out / RUN
     if note.is_file():
         try:
             noted = json.loads(note.read_text(encoding="utf-8"))
-        except ValueError:  # half a note, of a process that was killed as it wrote it
-            noted = None
+        except ValueError:
+            raise BulkError(
+                "damaged_note",
+                "is damaged, so that nobody knows which run the findings beside it are of; remove its folder if no "
+                "other run is at it, or choose another --out",
+                name=str(note),
+            ) from None
         if noted != run:
             raise BulkError(
                 "other_run",
@@ -66,12 +65,19 @@ def check_claim(out: Path, run: dict[str, Any]) -> None:
                 "choose another --out",
                 name=str(out),
             )
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif out.exists() and (
+        not out.is_dir() or any(not _is_partial(path) for path in out.iterdir())
+    ):
         raise BulkError(
             "other_run",
             "is there already and holds something else; choose another --out, for a folder",
             name=str(out),
         )
+
+
+def _is_partial(path: Path) -> bool:
+    """Whether this is a note that another run is writing now, or was killed as it did."""
+    return path.name.startswith(f".{RUN}.") and path.name.endswith(PARTIAL_SUFFIX)
 
 
 def part_path(out: Path, chunk: Chunk) -> Path:

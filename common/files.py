@@ -3,6 +3,7 @@
 import errno
 import hashlib
 import json
+import os
 import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -72,7 +73,7 @@ def atomic_path(path: Path) -> Iterator[Path]:
         ...     pyarrow.parquet.write_table(table, partial)
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
+    partial = _beside(path)
     try:
         yield partial
         partial.replace(path)
@@ -88,6 +89,31 @@ def atomic_write(path: Path, content: bytes | str) -> None:
     """
     with atomic_path(path) as partial:
         partial.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def atomic_create(path: Path, content: str) -> None:
+    """Write a new file whole or not at all, in UTF-8; of several writers one gets the name.
+
+    Raises:
+        FileExistsError: if there is one of that name.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = _beside(path)
+    try:
+        partial.write_bytes(content.encode())
+        try:
+            os.link(partial, path)  # unlike a renaming, it fails where the name is taken
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without hard links
+            path.touch(exist_ok=False)
+            partial.replace(path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _beside(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{secrets.token_hex(4)}{PARTIAL_SUFFIX}")
 
 
 def write_json(path: Path, content: Any) -> None:

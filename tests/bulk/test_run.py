@@ -16,7 +16,7 @@ from calcinosis.bulk import worker_pool
 from calcinosis.bulk.on_ray import _read_parts
 from calcinosis.bulk.reading import Job, Worker, failure
 from calcinosis.bulk.run import open_run
-from calcinosis.bulk.table import FINISHED, make_claim, part_path
+from calcinosis.bulk.table import FINISHED, check_claim, make_claim, part_path
 from calcinosis.bulk.worker_pool import Task, WorkerPool
 from calcinosis.common.errors import BulkError, CheckpointError, ManifestError
 from calcinosis.model.words import words
@@ -247,9 +247,23 @@ def test_of_two_runs_that_begin_at_once_one_gets_the_folder(
     with pytest.raises(BulkError) as caught:
         second.claim()
     assert caught.value.code == "other_run"
-    (out / "_run.json").write_text("{")
-    with pytest.raises(BulkError, match="choose another"):
-        make_claim(out, first.depends_on)
+
+
+@pytest.mark.parametrize("left", ["", "{", "\udcff"])
+def test_a_damaged_note_is_named_and_what_a_kill_left_of_one_is_not_in_the_way(
+    tmp_path: Path, left: str
+) -> None:
+    out, run = tmp_path / "out", {"rows": 8}
+    out.mkdir()
+    (out / "._run.json.12345678.partial").write_text("{")  # of one who writes it now, or was killed
+    check_claim(out, run)
+    make_claim(out, run)
+    make_claim(out, run)  # by the same command once more
+    (out / "_run.json").write_bytes(left.encode(errors="surrogateescape"))
+    for claim in (check_claim, make_claim):
+        with pytest.raises(BulkError, match=r"is damaged.* choose another --out") as caught:
+            claim(out, run)
+        assert (caught.value.code, caught.value.name) == ("damaged_note", str(out / "_run.json"))
 
 
 class Absent:

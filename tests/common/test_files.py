@@ -4,6 +4,7 @@ import errno
 import hashlib
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from safetensors import SafetensorError
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.common.files import (
+    atomic_create,
     atomic_path,
     atomic_write,
     disk_full_error,
@@ -53,6 +55,33 @@ def test_two_writers_of_one_file_do_not_meet(tmp_path: Path) -> None:
         second.write_text("second")
     assert path.read_text() == "first"  # it was the last to finish
     assert list(tmp_path.iterdir()) == [path]
+
+
+def no_links(source: Path, target: Path) -> None:
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
+
+
+@pytest.mark.parametrize("link", [os.link, no_links])
+def test_a_new_file_is_never_seen_half_and_never_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, link: Callable[[Path, Path], None]
+) -> None:
+    path, write = tmp_path / "below" / "note", Path.write_bytes
+
+    def killed(self: Path, content: bytes) -> int:
+        write(self, content[:3])
+        assert not path.exists()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "link", link)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", killed)
+        with pytest.raises(KeyboardInterrupt):
+            atomic_create(path, "first")
+    atomic_create(path, "größer\n")
+    with pytest.raises(FileExistsError):
+        atomic_create(path, "second")
+    assert path.read_bytes() == "größer\n".encode()
+    assert list(path.parent.iterdir()) == [path]
 
 
 def test_text_keeps_its_letters_and_its_line_ends(tmp_path: Path) -> None:
