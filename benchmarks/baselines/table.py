@@ -64,9 +64,9 @@ def answer_of(folder: Path, split: Split) -> Shares | None:
         return None
     with path.open(newline="", encoding="utf-8") as stream:
         records = list(csv.DictReader(stream))
-    asked = [row.file for row in split.test]
+    asked = [Path(row.file).parts for row in split.test]
     if len(records) != len(asked) or not all(
-        Path(record["path"]).as_posix().endswith(file)
+        Path(record["path"]).parts[-len(file) :] == file
         for record, file in zip(records, asked, strict=True)
     ):
         raise SystemExit(

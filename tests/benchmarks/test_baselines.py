@@ -2,6 +2,9 @@
 
 import csv
 import json
+import os
+from argparse import Namespace
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +14,10 @@ import pytest
 pytest.importorskip("psutil", reason="the comparison needs the extra bench")
 
 from calcinosis.benchmarks.baselines import compare, table
-from calcinosis.benchmarks.baselines.splits import external_split, fold_split
+from calcinosis.benchmarks.baselines.splits import Split, external_split, fold_split
 from calcinosis.benchmarks.baselines.task import Task
 from calcinosis.benchmarks.baselines.watch import watch
-from calcinosis.data.manifest import write_manifest
+from calcinosis.data.manifest import Row, write_manifest
 from calcinosis.data.splits import assign_folds
 from calcinosis.model.labels import LABELS
 from calcinosis.training.evaluate.predictions import make_predictions, write_predictions
@@ -160,9 +163,54 @@ def test_a_manifest_goes_in_and_every_fold_is_asked_once(
     compare.main()  # goes on where it was: with nothing
     assert asked == ["fold-0", "fold-2"]
     assert json.loads((out / "table.json").read_text())["folds"] == ["fold-0", "fold-2"]
+    # Other labels, or other places, and the answers are those to another question.
+    renamed = {"milium": "other", "other": "milium"}
+    others = [replace(row, label=renamed.get(row.label, row.label), kind="") for row in rows]
+    write_manifest(others, tmp_path / "others.csv")
+    for option, value in (("--manifest", tmp_path / "others.csv"), ("--root", tmp_path / "moved")):
+        monkeypatch.setattr("sys.argv", [*arguments, option, str(value)])
+        with pytest.raises(SystemExit, match="answered there with other photos"):
+            compare.main()
+    assert asked == ["fold-0", "fold-2"]
 
 
-def test_what_was_left_out_is_judged_by_a_threshold_of_the_folds_and_leads_the_table(
+@pytest.mark.parametrize(
+    "answered", [["p/a/11.jpg", "p/a/2.jpg"], ["p/a/2.jpg", "p/a/1.jpg"], ["p/a/1.jpg"]]
+)
+def test_answers_for_other_photos_are_refused(tmp_path: Path, answered: list[str]) -> None:
+    rows = [Row(f"{n}.jpg", "milium", "drawn", f"{n}") for n in (1, 2)]
+    split = Split("fold-0", rows, rows)
+    (tmp_path / "fold-0").mkdir()
+    for paths in (["p/a/1.jpg", "p/a/2.jpg"], answered):
+        asked = replace(task(tmp_path, paths), out=tmp_path / "fold-0" / "answer.csv")
+        asked.answer([[0.25] * 4] * len(paths))
+        if paths is answered:
+            with pytest.raises(SystemExit, match="answers for other photos"):
+                table.answer_of(tmp_path, split)
+        else:
+            assert table.answer_of(tmp_path, split) is not None
+
+
+def test_features_of_a_photo_are_kept_until_it_changes(tmp_path: Path) -> None:
+    photos, computed = [tmp_path / f"{n}.jpg" for n in (0, 1)], []
+    for photo in photos:
+        photo.write_bytes(b"first")
+        os.utime(photo, (1, 1))
+
+    def compute(paths: Sequence[str]) -> np.ndarray:
+        computed.append([Path(path).name for path in paths])
+        return np.full((len(paths), 2), len(computed))
+
+    asked = replace(task(tmp_path, []), out=tmp_path / "a" / "fold-0" / "answer.csv")
+    for size, time in ((b"first", 1), (b"first", 2), (b"second", 2)):
+        photos[0].write_bytes(size)
+        os.utime(photos[0], (time, time))
+        found = asked.kept_features([str(photo) for photo in photos], compute)
+        assert found[:, 0].tolist() == [len(computed), 1]
+    assert computed == [["0.jpg", "1.jpg"], ["0.jpg"], ["0.jpg"]]
+
+
+def test_what_was_left_out_gets_sets_fitted_on_the_folds_and_leads_the_table(
     tmp_path: Path,
 ) -> None:
     drawn = assign_folds(draw_set(tmp_path, of_each=20), folds=2)
@@ -195,6 +243,8 @@ def test_what_was_left_out_is_judged_by_a_threshold_of_the_folds_and_leads_the_t
     assert told["timm"]["external"]["without-far"]["suggestive.false_rate"]["value"] == 0.5
     assert told["timm"]["external"]["without-far"]["auroc.gouty_tophus"]["value"] == 1
     assert told["timm"]["external"]["without-far-other"]["suggestive.false_rate"]["value"] == 0.5
+    assert told["timm"][table.NAMED]["value"] == 1
+    assert told["timm"][table.NAMED]["n"] == 60
     assert told[table.OURS]["external"]["without-far"] is None
     text = (out / "table.md").read_text()
     assert text.index("without-far:") < text.index("fold-0, fold-1")
@@ -218,5 +268,11 @@ def test_a_cross_validation_of_these_folds_and_no_other_is_taken_over(tmp_path: 
     for others in (rows[1:], moved):
         with pytest.raises(SystemExit, match="folds"):
             compare.take_over(tmp_path / "said.csv", others, tmp_path / "theirs")
+        (
+            tmp_path / "ours" / "ran.json"
+        ).touch()  # as after a run of its own, which is not made again
+        with pytest.raises(SystemExit, match="folds"):
+            compare.cross_validate(Namespace(), others, tmp_path / "ours")
+    compare.cross_validate(Namespace(), rows, tmp_path / "ours")
     assert not (tmp_path / "theirs").exists()
     assert (tmp_path / "ours" / "run" / "predictions.csv").exists()
