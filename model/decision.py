@@ -18,8 +18,6 @@ from calcinosis.model.labels import LABELS, OTHER, conditions
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import Words, words
 
-FEW_PHOTOS: Final = 5
-"""With fewer photographs that looked alike, nothing is said of how often it was right."""
 
 
 def decide(
@@ -122,7 +120,7 @@ def _headline(
     outcome = outcome_of(prediction_set)
     deposit = set(prediction_set) == DEPOSIT
     if outcome == "suggestive" or deposit:
-        seldom = frequency is None or frequency.photos < FEW_PHOTOS or frequency.interval[0] < 0.5
+        seldom = frequency is None or frequency.few or frequency.interval[0] < 0.5
         if frequency_text and seldom:
             label = say.listing(prediction_set, "or")
             return f"{frequency_text} {say('outcomes.worth_thinking', label=label)}"
@@ -142,19 +140,23 @@ def _mimic(say: Words, prediction_set: Sequence[str], reference: Mapping[str, fl
 def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Sequence[str]) -> str:
     if frequency is None:
         return say("frequency.none")
-    if frequency.photos < FEW_PHOTOS:
-        return say("frequency.few", photos=frequency.photos)
+    rounds = frequency.rounds
+    tests = say("frequency.rounds", rounds=rounds) if rounds > 1 else say("frequency.tests")
+    if frequency.few:
+        return say("frequency.few", photos=frequency.photos, tests=tests)
     if outcome_of(prediction_set) == "uncertain" and set(prediction_set) != DEPOSIT:
         counts = [
             f"{n} {say.label(label)}"
             for label, n in frequency.shown.items()
             if n or label in prediction_set
         ]
-        return say("frequency.open", photos=frequency.photos, counts=", ".join(counts))
+        listed = ", ".join(counts)
+        return say("frequency.open", photos=frequency.photos, tests=tests, counts=listed)
     low, high = frequency.interval
     return say(
         "frequency.named",
         photos=frequency.photos,
+        tests=tests,
         right=frequency.right,
         label=say.listing(named(prediction_set), "or"),
         low=math.floor(100 * low),  # outward, so that no share below all reads 100
@@ -168,7 +170,10 @@ def danger_sentence(say: Words, labels: Sequence[str], frequencies: Frequencies 
         return ""
     if frequencies is None or (malignant := frequencies.malignant) is None:
         return say("danger.unknown")
-    return say("danger.known", called=malignant.called, photos=malignant.photos)
+    counts = {"called": malignant.called, "photos": malignant.photos}
+    if malignant.rounds > 1:
+        return say("danger.known_in_rounds", rounds=malignant.rounds, **counts)
+    return say("danger.known", **counts)
 
 
 def _reasons(

@@ -1,11 +1,13 @@
 """How often a checkpoint was right where it said this before: counts from its cross-validation."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from calcinosis.model.labels import conditions
+
+_FEW_PHOTOS: Final = 5
 
 
 class Frequency(BaseModel):
@@ -15,7 +17,9 @@ class Frequency(BaseModel):
         prediction_set: the labels that their sets held.
         leader: the most probable label of each.
         low, high: the band of its probability under the reference prior; `high` is not in it, but for 1.
-        photos, patients: how many there were.
+        photos: how many there were, one counted once in each round of the tests.
+        patients: whose they were.
+        rounds: of the tests, each a cross-validation with other folds.
         shown: how many of the photographs showed each label.
         interval: 95 % interval (Wilson, over patients) of the share that showed a named label.
     """
@@ -28,8 +32,14 @@ class Frequency(BaseModel):
     high: float = Field(ge=0, le=1)
     photos: int = Field(ge=1)
     patients: int = Field(ge=1)
+    rounds: int = Field(default=1, ge=1)
     shown: dict[str, int]
     interval: tuple[float, float]
+
+    @property
+    def few(self) -> bool:
+        """Whether the photographs are too few, in a round, to say how often a finding like this is right."""
+        return self.photos < _FEW_PHOTOS * self.rounds
 
     @property
     def right(self) -> int:
@@ -42,6 +52,7 @@ class Frequency(BaseModel):
         return {
             "photos": self.photos,
             "patients": self.patients,
+            "rounds": self.rounds,
             "shown": self.shown,
             "share": round(self.right / self.photos, 6),
             "low": round(low, 6),
@@ -50,12 +61,13 @@ class Frequency(BaseModel):
 
 
 class DangerousLookalikes(BaseModel):
-    """Photographs of skin cancers in the tests, and how many were called one of the conditions alone."""
+    """Photographs of skin cancers in the tests, and how often, in all rounds, the set of one left `other` out."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     photos: int = Field(ge=1)
     patients: int = Field(ge=1)
+    rounds: int = Field(default=1, ge=1)
     called: int = Field(ge=0)
 
 
@@ -63,7 +75,7 @@ class Frequencies(BaseModel):
     """The table of a checkpoint.
 
     Attributes:
-        photos: of the tests, by what they show.
+        photos: of the tests, by what they show, each counted once.
         rows: bands of one prediction set and leader follow each other without a gap, from 0 to 1.
         malignant: null where no photograph is known to show a skin cancer.
     """

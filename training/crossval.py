@@ -50,12 +50,14 @@ class CrossValidation:
         data: the recipe with its photographs.
         logits: (rows, labels), out of fold.
         predictions: the table of these, calibrated fold by fold.
+        rounds: the same of each round of cross-validation, of which `predictions` is the first.
         metrics: as `metrics.json` holds them.
     """
 
     data: PreparedData
     logits: Floats
     predictions: Predictions
+    rounds: tuple[Predictions, ...]
     metrics: dict[str, Any]
 
 
@@ -172,9 +174,9 @@ def run_cross_validation(
     predictions = calibrated_predictions(data, logits, calibrators)
     metrics = compute_metrics(predictions, prior=recipe.normalised_prior)
     metrics["conformal"][BY_FOLD] = thresholds_by_fold(calibrators, len(recipe.labels))
-    if options.repeats > 1:
-        tables = [predictions, *_repeated(data, work, options.repeats)]
-        metrics["repeated"] = compute_repeated(tables, prior=recipe.normalised_prior)
+    rounds = (predictions, *_repeated(data, work, options.repeats))
+    if len(rounds) > 1:
+        metrics["repeated"] = compute_repeated(rounds, prior=recipe.normalised_prior)
     if options.watermark:
         metrics["watermark"] = evaluate_watermark(data, work, predictions, calibrators)
     if options.leave_source_out:
@@ -186,7 +188,7 @@ def run_cross_validation(
         metrics["learning_curve"] = evaluate_with_fewer_patients(data, work, logits)
     if device.is_main:
         write_results(predictions, metrics, options.out)
-    return CrossValidation(data, logits, predictions, metrics)
+    return CrossValidation(data, logits, predictions, rounds, metrics)
 
 
 def _repeated(data: PreparedData, work: Path, repeats: int) -> list[Predictions]:

@@ -100,7 +100,7 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
             metrics[name] = _without_sets(block) if name.startswith(_LEFT_OUT) else block
     settings = json.loads((folder / CONFIG).read_text(encoding="utf-8"))
     settings["conformal"] = conformal.model_dump(mode="json")
-    frequencies = count_frequencies(predictions, config.prior)
+    frequencies = count_frequencies([predictions], config.prior)
     settings["frequencies"] = frequencies.model_dump(mode="json")
     write_predictions(predictions, folder / "predictions.csv")
     write_json(folder / "metrics.json", metrics)

@@ -138,7 +138,7 @@ def _config(
         preprocessing=data.preprocessing,
         calibration=calibrator.calibration,
         conformal=calibrator.conformal,
-        frequencies=count_frequencies(validated.predictions, recipe.normalised_prior),
+        frequencies=count_frequencies(validated.rounds, recipe.normalised_prior),
         ood=fit_ood_detector(fitted.features[:, : network.channels], cosines, IN_DISTRIBUTION),
         prior=recipe.normalised_prior,
         licence=weights_licence(source_terms(provenance, facts)),

@@ -363,7 +363,8 @@ def test_no_text_claims_more_than_its_numbers(
         if finding.frequency is None:
             assert finding.frequency_text == say("frequency.none")
         elif photos < 5:
-            assert finding.frequency_text == say("frequency.few", photos=photos)
+            tests = say("frequency.tests")
+            assert finding.frequency_text == say("frequency.few", photos=photos, tests=tests)
         for number in re.findall(r"\d+", finding.frequency_text.split("(")[0]):
             assert int(number) in {
                 photos,
@@ -467,6 +468,23 @@ def test_a_mimic_that_is_kept_beside_a_likelier_absentee_is_explained() -> None:
                 language=language,
             )
             assert (explained in finding.reasons) == said
+
+
+@pytest.mark.parametrize("language", languages())
+def test_what_several_rounds_of_tests_counted_is_told_as_that(language: str) -> None:
+    say = words(language)
+    once = frequencies_of(right=7, photos=24, prediction_set=("milium",))
+    row = once.rows[0].model_copy(update={"rounds": 4})
+    assert once.malignant is not None
+    malignant = once.malignant.model_copy(update={"rounds": 4})
+    told = milium(once.model_copy(update={"rows": (row,), "malignant": malignant}), language)
+    assert say("frequency.rounds", rounds=4) in told.frequency_text
+    assert say("frequency.tests") not in told.frequency_text
+    assert told.danger == say("danger.known_in_rounds", rounds=4, photos=277, called=2)
+    few = row.model_copy(update={"photos": 19, "shown": row.shown})
+    told = milium(once.model_copy(update={"rows": (few,)}), language)
+    tests = say("frequency.rounds", rounds=4)
+    assert told.frequency_text == say("frequency.few", photos=19, tests=tests)
 
 
 def test_an_interval_is_rounded_outward() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -116,7 +117,7 @@ def test_the_checkpoints_own_coverage_is_refused(copy: Path, coverage: dict[str,
 def test_every_photo_of_the_tests_is_counted_once_in_the_frequencies() -> None:
     table = drawn_table(seed=3)
     prior = (0.1, 0.2, 0.3, 0.4)
-    frequencies = count_frequencies(table, prior)
+    frequencies = count_frequencies([table], prior)
     assert sum(row.photos for row in frequencies.rows) == len(table)
     assert sum(frequencies.photos.values()) == len(table)
     assert frequencies.malignant is None
@@ -135,6 +136,24 @@ def test_every_photo_of_the_tests_is_counted_once_in_the_frequencies() -> None:
         assert sum(row.shown.values()) == row.photos
         assert row.interval[0] <= row.right / row.photos <= row.interval[1]
         assert row.patients <= row.photos
+
+
+def test_rounds_of_tests_are_counted_together_and_patients_once() -> None:
+    first, second = drawn_table(seed=3), drawn_table(seed=4)
+    again = count_frequencies([first, first], (0.25,) * 4)
+    for once, twice in zip(count_frequencies([first], (0.25,) * 4).rows, again.rows, strict=True):
+        assert (twice.rounds, twice.photos, twice.right) == (2, 2 * once.photos, 2 * once.right)
+        assert (twice.patients, twice.interval, twice.few) == (once.patients, once.interval, once.few)
+    both = count_frequencies([first, second], (0.25,) * 4)
+    assert sum(row.photos for row in both.rows) == 2 * len(first)
+    assert sum(both.photos.values()) == len(first)
+    cancers = tuple("Melanoma" if own == 3 else "" for own in first.label)
+    tables = [replace(table, source_label=cancers) for table in (first, second)]
+    called = [count_frequencies([table], (0.25,) * 4).malignant for table in tables]
+    together = count_frequencies(tables, (0.25,) * 4).malignant
+    assert together is not None
+    assert together.called == sum(found.called for found in called if found) > 0
+    assert (together.photos, together.rounds) == ((first.label == 3).sum(), 2)
 
 
 def test_a_set_that_no_photo_had_has_no_frequency() -> None:

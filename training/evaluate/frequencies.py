@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
@@ -28,32 +29,65 @@ def reference_probabilities(
     return reference
 
 
-def count_frequencies(predictions: Predictions, prior: Sequence[float]) -> Frequencies:
+@dataclass(frozen=True)
+class _Answers:
+    """What was answered in all rounds, a photo once in each.
+
+    Attributes:
+        labels: the k label names.
+        label: (n,) what each photo shows.
+        group: (n,) its patient.
+        reference: (n, k) its probabilities under equal chances of the labels.
+        members: (n, k) its prediction set.
+        rounds: how many there were.
+    """
+
+    labels: tuple[str, ...]
+    label: NDArray[np.int64]
+    group: NDArray[np.str_]
+    reference: NDArray[np.float64]
+    members: NDArray[np.bool_]
+    rounds: int
+
+    def patients(self, rows: NDArray[np.bool_]) -> int:
+        return len(np.unique(self.group[rows]))
+
+
+def count_frequencies(rounds: Sequence[Predictions], prior: Sequence[float]) -> Frequencies:
     """What photographs showed that got the same prediction set, leader and band of its probability.
 
     Args:
-        predictions: out of fold, of photos at the pool's own composition.
+        rounds: the tables of one or more cross-validations of the same photos, at the pool's own composition.
         prior: what the probabilities assume.
     """
-    reference = reference_probabilities(predictions, prior)
-    leader, members = reference.argmax(axis=1), predictions.prediction_set
+    first = rounds[0]
+    answers = _Answers(
+        labels=first.labels,
+        label=np.concatenate([table.label for table in rounds]),
+        group=np.array([group for table in rounds for group in table.group]),
+        reference=np.concatenate([reference_probabilities(table, prior) for table in rounds]),
+        members=np.concatenate([table.prediction_set for table in rounds]),
+        rounds=len(rounds),
+    )
+    leader = answers.reference.argmax(axis=1)
     rows = []
-    for members_of in np.unique(members, axis=0):
-        for first in range(len(predictions.labels)):
-            alike = (members == members_of).all(axis=1) & (leader == first)
-            for low, high in _bands(predictions, reference[:, first], alike):
-                inside = (reference[:, first] >= low) & ((reference[:, first] < high) | (high == 1))
-                rows.append(_count(predictions, alike & inside, members_of, first, (low, high)))
-    counts = Counter(predictions.label.tolist())
+    for members_of in np.unique(answers.members, axis=0):
+        for best in range(len(answers.labels)):
+            p = answers.reference[:, best]
+            alike = (answers.members == members_of).all(axis=1) & (leader == best)
+            for low, high in _bands(answers, p, alike):
+                inside = (p >= low) & ((p < high) | (high == 1))
+                rows.append(_count(answers, alike & inside, members_of, best, (low, high)))
+    counts = Counter(first.label.tolist())
     return Frequencies(
-        photos={label: counts[index] for index, label in enumerate(predictions.labels)},
+        photos={label: counts[index] for index, label in enumerate(first.labels)},
         rows=tuple(rows),
-        malignant=_dangerous(predictions),
+        malignant=_dangerous(rounds),
     )
 
 
 def _bands(
-    predictions: Predictions, probability: NDArray[np.float64], alike: NDArray[np.bool_]
+    answers: _Answers, probability: NDArray[np.float64], alike: NDArray[np.bool_]
 ) -> list[tuple[float, float]]:
     """Bands from 0 to 1, joined from the highest down until each holds enough patients."""
     if not alike.any():
@@ -61,33 +95,26 @@ def _bands(
     found: list[tuple[float, float]] = []
     high = BANDS[-1]
     for low in reversed(BANDS[:-1]):
-        if (
-            low == 0
-            or _patients(predictions, alike & (probability >= low) & (probability <= high))
-            >= FEWEST
-        ):
+        inside = alike & (probability >= low) & (probability <= high)
+        if low == 0 or answers.patients(inside) >= FEWEST:
             found.append((low, high))
             high = low
     low, high = found[-1]
-    if len(found) > 1 and _patients(predictions, alike & (probability < high)) < FEWEST:
+    if len(found) > 1 and answers.patients(alike & (probability < high)) < FEWEST:
         found[-2:] = [(0.0, found[-2][1])]
     return found[::-1]
 
 
-def _patients(predictions: Predictions, rows: NDArray[np.bool_]) -> int:
-    return len({predictions.group[row] for row in np.flatnonzero(rows).tolist()})
-
-
 def _count(
-    predictions: Predictions,
+    answers: _Answers,
     rows: NDArray[np.bool_],
     members: NDArray[np.bool_],
     leader: int,
     band: tuple[float, float],
 ) -> Frequency:
-    labels, photos, patients = predictions.labels, int(rows.sum()), _patients(predictions, rows)
+    labels, photos, patients = answers.labels, int(rows.sum()), answers.patients(rows)
     held = tuple(label for label, member in zip(labels, members, strict=True) if member)
-    counts = Counter(predictions.label[rows].tolist())
+    counts = Counter(answers.label[rows].tolist())
     shown = {label: counts[index] for index, label in enumerate(labels)}
     share = sum(shown[label] for label in named(held)) / photos
     return Frequency(
@@ -97,17 +124,25 @@ def _count(
         high=band[1],
         photos=photos,
         patients=patients,
+        rounds=answers.rounds,
         shown=shown,
         interval=wilson_interval(share * patients, patients),
     )
 
 
-def _dangerous(predictions: Predictions) -> DangerousLookalikes | None:
-    sample = Sample(predictions, np.ones((len(predictions), 1)))
-    cancers = malignant(sample)
+def _dangerous(rounds: Sequence[Predictions]) -> DangerousLookalikes | None:
+    first = rounds[0]
+    cancers = malignant(Sample(first, np.ones((len(first), 1))))
     if not cancers.any():
         return None
-    alone = cancers & ~predictions.prediction_set[:, predictions.background]
+    shown = set(first.where(cancers).file)
+    called = 0
+    for table in rounds:
+        alone = ~table.prediction_set[:, table.background]
+        called += sum(file in shown for file in table.where(alone).file)
     return DangerousLookalikes(
-        photos=int(cancers.sum()), patients=_patients(predictions, cancers), called=int(alone.sum())
+        photos=len(shown),
+        patients=len(set(first.where(cancers).group)),
+        rounds=len(rounds),
+        called=called,
     )
