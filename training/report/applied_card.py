@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any, Final
 
 from calcinosis.training.evaluate.metrics.compute import find_figure
-from calcinosis.training.report.figures import Listed, list_figures
+from calcinosis.training.report.figures import Listed, external_figures, list_figures
 from calcinosis.training.report.formatting import plain_name, plain_tone, render
 
 USEFUL: Final = ("three_way_balanced_accuracy", "auroc.*", "average_precision.*")
@@ -30,7 +30,7 @@ def applied_card(context: dict[str, Any]) -> str:
         not_stated="Not stated by its makers.",
         useful=list(_results(list_figures(metrics, USEFUL))),
         fair=list(_by_skin_tone(metrics)) or [{"label": "By skin tone", "value": _NOT_MEASURED}],
-        safe=list(_results(list_figures(metrics, SAFE))),
+        safe=[*_left_out(metrics), *_results(list_figures(metrics, SAFE))],
     )
 
 
@@ -40,6 +40,13 @@ _NOT_MEASURED: Final = json.dumps({"kind": "single", "value": None, "note": "not
 def _results(rows: Iterable[Listed]) -> Iterator[dict[str, str]]:
     for row in rows:
         yield {"label": row.title, "value": _value(row.figure)}
+
+
+def _left_out(metrics: dict[str, Any]) -> Iterator[dict[str, str]]:
+    """What the card leads with: figures on what had not been learnt from."""
+    for left_out, row in external_figures(metrics):
+        title = f"{row.title} (left out of training: {left_out})"
+        yield {"label": title, "value": _value(row.figure)}
 
 
 def _by_skin_tone(metrics: dict[str, Any]) -> Iterator[dict[str, str]]:

@@ -79,8 +79,10 @@ def write_card(checkpoint: Path) -> None:
 def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
     """What the hub reads."""
     sources = ", ".join(sorted(meta["training"]["sources"]))
+    known = f"{sources}; photos of patients not learnt from"
+    figures = [(f"left out of training: {title}", row) for title, row in external_figures(metrics)]
     results = []
-    for row in list_figures(metrics):
+    for dataset, row in (*figures, *((known, row) for row in list_figures(metrics))):
         figure, family = row.figure, row.name.removesuffix(f".{row.name.split('.')[-1]}")
         if figure["value"] is None:
             continue
@@ -92,7 +94,7 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
             EvalResult(
                 task_type="image-classification",
                 dataset_type="photographs",
-                dataset_name=f"{sources}; photos of patients not learnt from",
+                dataset_name=dataset,
                 metric_type=_HUB_METRICS.get(row.name, _HUB_METRICS.get(family, family)),
                 metric_name=row.title,
                 metric_value=round(figure["value"], 4),
@@ -126,7 +128,7 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
     return {
         "meta": meta,
         "metrics": dict.fromkeys(
-            ("watermark", "learning_curve", "out_of_distribution", "dermoscopy")
+            ("watermark", "learning_curve", "out_of_distribution", "dermoscopy", "leave_site_out")
         )
         | metrics,
         "facts": facts,
@@ -165,6 +167,11 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
         "groups": [
             {"title": title, "rows": list(_subgroup(field, metrics))} for field, title in GROUPS
         ],
+        "calibration": {
+            source: format_estimate(block["ece"], percent=True)
+            for source, block in (metrics.get("by_source") or {}).items()
+            if block["ece"]["value"] is not None
+        },
         "rarest": min(labels[:-1], key=lambda label: training["groups"][label]),
         "single_sources": list(_single_sources(meta, metrics)),
         "mistaken": _mistaken(metrics),

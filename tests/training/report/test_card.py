@@ -263,7 +263,12 @@ def test_the_weights_licence_follows_the_manifest(licences, stamp):
 
 
 def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(metrics, tmp_path):
-    block = {"suggestive": {"false_rate": {"value": 0.125, "low": 0.1, "high": 0.15, "n": 80}}}
+    figure = {"value": 0.125, "low": 0.1, "high": 0.15, "n": 80}
+    block = {
+        "suggestive": {"false_rate": figure},
+        "auroc": {"milium": figure},
+        "sensitivity": {"milium": figure, "other": figure},
+    }
     repeated = {"repeats": 5, "auroc": {"milium": metrics["auroc"]["milium"] | {"value": 0.777}}}
     more = {
         "leave_source_out": {"second": block | {"not_learnt": {}}},
@@ -274,8 +279,15 @@ def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(metr
     text = write(tmp_path, metrics | more).read_text()
     figures = text.split("## Figures")[1]
     external, validated = figures.split("### Cross-validated")
-    left_out = ("all photos from second", "photos of something else from first", "milium, ear")
+    left_out = ("all photos from second", "something else from first, no condition", "milium, ear")
     for title in left_out:
         assert f"| {title} | Something else that is called suggestive" in external
+        assert f"| {title} | AUROC against every other photo: milium" in external
+        assert f"| {title} | Sensitivity of the most probable label: something else" in external
+    of_milia = "Sensitivity of the most probable label: milium"  # whose sources had been learnt
+    assert f"| {left_out[0]} | {of_milia}" in external
+    assert f"| {left_out[1]} | {of_milia}" not in external
+    applied = (tmp_path / "applied_model_card.xml").read_text()
+    assert f"(left out of training: {left_out[0]})" in applied
     assert "mean over 5 cross-validations" in validated
     assert "| AUROC against every other photo: milium | 0.777" in validated
