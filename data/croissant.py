@@ -18,7 +18,7 @@ _COLUMNS: Final = {
     "source_label": "What the source calls the condition.",
     "kind": "target, lookalike (easily mistaken for one of the three) or distant.",
     "body_site": "Where on the body: acral_hand, acral_foot, ear, elbow_knee, face, trunk or other; empty where "
-    "nobody has looked.",
+    "it is not known.",
     "body_site_basis": "How the site is known: eye (somebody looked), name (the condition's name says it) or usual "
     "(the condition sits there as a rule).",
     "skin_tone": "With its scale, such as fitzpatrick:4; empty where unknown.",

@@ -55,7 +55,7 @@ def evaluate_watermark(
         calibrators: of its folds.
 
     Returns:
-        `pasted`, over the photos that bear no mark, and `masked`, over those that bear it. Each has the
+        `pasted`, over the photos on which no mark was found, and `masked`, over those that bear it. Each has the
         figures of `watermark_effect` for the first label, the same for every label in `by_label`, and in
         `photos` which photos they are. Without a mark the figures say why.
     """
@@ -81,7 +81,7 @@ def evaluate_watermark(
         effect[change] = _effects(predictions.where(maps.rows), after) | {
             "photos": f"those that bear the mark of {found.source}"
             if change == "masked"
-            else f"those that bear no mark, given that of {found.source}"
+            else f"those on which no mark was found, given that of {found.source}"
         }
     return effect
 

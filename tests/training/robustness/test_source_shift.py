@@ -72,7 +72,7 @@ def test_the_watermark_s_pull_is_measured_on_the_photos_it_changes(
     pasted, masked = (judged[0]["watermark"][way] for way in ("pasted", "masked"))
     assert pasted["mean_change"]["n"] == 18  # of clinic
     assert masked["mean_change"]["n"] == 30  # of book
-    assert pasted["photos"] == "those that bear no mark, given that of book"
+    assert pasted["photos"] == "those on which no mark was found, given that of book"
     assert pasted["label"] == "calcinosis_cutis"
     assert list(pasted["by_label"]) == list(LABELS)
     assert pasted["by_label"]["calcinosis_cutis"]["mean_change"] == pasted["mean_change"]
