@@ -18,7 +18,7 @@ from typing import Final
 
 from safetensors.torch import save_file
 
-from calcinosis.benchmarks.baselines.splits import Split, external_split, fold_split
+from calcinosis.benchmarks.baselines.splits import Split, external_split, fold_split, inner_splits
 from calcinosis.benchmarks.baselines.table import BASELINES, OURS, write_table
 from calcinosis.benchmarks.baselines.task import ARCHITECTURE
 from calcinosis.benchmarks.baselines.watch import watch
@@ -44,6 +44,7 @@ def main() -> None:
     rows = read_manifest(given.manifest, labels=LABELS)
     folds = [fold_split(rows, fold) for fold in given.folds]
     external = [external_split(rows, left_out) for left_out in given.without]
+    inner = {split.name: inner_splits(split, given.folds) for split in external}
     given.out.mkdir(parents=True, exist_ok=True)
     weights = given.out / "start.safetensors"
     if not weights.exists():
@@ -56,11 +57,11 @@ def main() -> None:
             cross_validate(given, rows, given.out / OURS)
         else:
             python = pythons.get(name, sys.executable)
-            for split in [*folds, *external]:
+            for split in [*folds, *external, *(fold for of in inner.values() for fold in of)]:
                 folder = given.out / name / split.name
                 run_baseline(name, python, split, given.root, weights, given.minutes, folder)
     coverage = load_recipe(given.recipe).coverages
-    write_table(given.out, folds, external, given.only, given.minutes, coverage)
+    write_table(given.out, folds, external, inner, given.only, given.minutes, coverage)
 
 
 def _arguments() -> argparse.Namespace:
@@ -77,7 +78,7 @@ def _arguments() -> argparse.Namespace:
         nargs="+",
         default=[],
         metavar="SOURCE[:other]",
-        help="learn from all but this, and answer for it",
+        help="learn from all but this, and answer for it; once more for each fold, to set thresholds",
     )
     parser.add_argument("--only", nargs="+", choices=[OURS, *BASELINES], default=[OURS, *BASELINES])
     parser.add_argument(

@@ -12,7 +12,7 @@ class Split:
     """Photos to learn from and photos to answer for; no group is in both.
 
     Attributes:
-        name: `fold-0`, `without-SOURCE` or `without-SOURCE-other`.
+        name: `fold-0`, `without-SOURCE` or `without-SOURCE-other`, and of the latter's folds `without-SOURCE-fold-0`.
         train: to learn from.
         test: to answer for.
     """
@@ -29,6 +29,12 @@ def fold_split(rows: Sequence[Row], fold: int) -> Split:
         [row for row in rows if row.fold != fold],
         [row for row in rows if row.fold == fold],
     )
+
+
+def inner_splits(split: Split, folds: Sequence[int]) -> list[Split]:
+    """Folds of what a split learns from, each against the others: what its thresholds are set on."""
+    inner = [fold_split(split.train, fold) for fold in folds]
+    return [Split(f"{split.name}-{fold.name}", fold.train, fold.test) for fold in inner]
 
 
 def external_split(rows: Sequence[Row], left_out: str) -> Split:

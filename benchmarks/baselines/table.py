@@ -3,7 +3,7 @@
 import ast
 import csv
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -129,26 +129,30 @@ def named(table: Predictions) -> dict[str, Any] | None:
 
 
 def external_figures(
-    folder: Path, split: Split, held_out: Predictions | None, coverage: Sequence[float]
+    folder: Path, split: Split, inner: Sequence[Split], coverage: Sequence[float]
 ) -> dict[str, Any] | None:
     """What a baseline makes of a source that it did not learn from; None where it did not answer.
 
-    Its prediction sets are fitted on its answers for the held-out photos of the folds, those of them that it now
-    learnt from.
+    Its prediction sets are fitted as this project's are by `--leave-source-out`: on answers for held-out photos of
+    what it learnt from, and for a left-out photo on those of the other folds than its own.
 
     Args:
         folder: of the baseline.
         split: a left-out source, or its `other`.
-        held_out: the baseline's answers for the folds.
+        inner: the folds of what the split learns from.
         coverage: (labels,) of the sets.
     """
-    p = answer_of(folder, split)
+    p, held_out = answer_of(folder, split), answers(folder, inner, coverage)
     if p is None or held_out is None:
         return None
-    learnt = held_out.where(np.isin(held_out.file, [row.file for row in split.train]))
-    if len(np.unique(learnt.label)) < len(LABELS):
-        return None
-    sets = _sets(_calibrator(learnt, coverage), p)
+    fold = np.array([row.fold for row in split.test])
+    sets = np.ones_like(p, dtype=bool)
+    for own in np.unique(fold):
+        several = len(inner) > 1
+        learnt = held_out.where(held_out.fold != own) if several else held_out
+        if len(np.unique(learnt.label)) < len(LABELS):
+            return None
+        sets[fold == own] = _sets(_calibrator(learnt, coverage), p[fold == own])
     table = make_predictions(split.test, LABELS, p, sets)
     return chosen(compute_metrics(table, prior=None), EXTERNAL_FIGURES)
 
@@ -201,6 +205,7 @@ def write_table(
     out: Path,
     folds: Sequence[Split],
     external: Sequence[Split],
+    inner: Mapping[str, Sequence[Split]],
     names: Sequence[str],
     minutes: float,
     coverage: Sequence[float],
@@ -211,6 +216,7 @@ def write_table(
         out: where the answers are.
         folds: what all were asked about.
         external: what was left out, and asked about.
+        inner: of each of these, by its name, the folds of what it learns from.
         names: of the baselines.
         minutes: that each had.
         coverage: (labels,) of the prediction sets that each gets.
@@ -238,7 +244,7 @@ def write_table(
         entry["external"] = {
             split.name: our_external_figures(out, split)
             if name == OURS
-            else external_figures(out / name, split, table, coverage)
+            else external_figures(out / name, split, inner[split.name], coverage)
             for split in external
         }
         told["baselines"][name] = entry
@@ -285,8 +291,8 @@ def _external_part(told: dict[str, Any], split: Split) -> str:
     of_each = ", ".join(f"{sum(r.label == label for r in split.test)} {label}" for label in counts)
     lines = [
         f"{split.name}: learnt from {len(split.train)} photos, asked about {len(split.test)} ({of_each}). Each "
-        "gets the same prediction sets, fitted on what its folds held out; last, of the conditions' photos that these held "
-        "out, the share whose set leaves `other` out.",
+        "gets the same prediction sets, fitted on what folds of these held out; last, of the conditions' photos that the folds of all "
+        "held out, the share whose set leaves `other` out.",
         "",
         "| baseline | " + " | ".join([*EXTERNAL_FIGURES, NAMED]) + " |",
         "|" + "---|" * (len(EXTERNAL_FIGURES) + 2),
