@@ -14,7 +14,12 @@ import pytest
 pytest.importorskip("psutil", reason="the comparison needs the extra bench")
 
 from calcinosis.benchmarks.baselines import compare, table
-from calcinosis.benchmarks.baselines.splits import Split, external_split, fold_split
+from calcinosis.benchmarks.baselines.splits import (
+    Split,
+    external_split,
+    fold_split,
+    inner_splits,
+)
 from calcinosis.benchmarks.baselines.task import Task
 from calcinosis.benchmarks.baselines.watch import watch
 from calcinosis.data.manifest import Row, write_manifest
@@ -73,7 +78,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     (out / "huggingface" / "fold-0" / "log.txt").write_text("began\nIt was too slow\n\n")
     names = ["timm", "fastai", "huggingface", "autogluon"]
     folds = [fold_split(rows, fold) for fold in (0, 1)]
-    table.write_table(out, folds, [], names, 2.0, COVERAGE)
+    table.write_table(out, folds, [], {}, names, 2.0, COVERAGE)
     told = json.loads((out / "table.json").read_text())["baselines"]
     for name in ("timm", "fastai"):
         assert told[name]["at_equal_chances"]["balanced_accuracy"]["value"] == 1
@@ -89,7 +94,7 @@ def test_the_table_compares_on_the_same_photos_and_names_who_gave_no_answer(
     ours = out / table.OURS / "run"
     ours.mkdir(parents=True)
     (ours / "predictions.csv").write_bytes((out / "timm" / "predictions.csv").read_bytes())
-    table.write_table(out, folds, [], [table.OURS, "fastai"], 2.0, COVERAGE)
+    table.write_table(out, folds, [], {}, [table.OURS, "fastai"], 2.0, COVERAGE)
     lead = json.loads((out / "table.json").read_text())["baselines"]["fastai"][
         "calcinosis_minus_this"
     ]
@@ -228,7 +233,15 @@ def test_what_was_left_out_gets_sets_fitted_on_the_folds_and_leads_the_table(
             external_split(rows, wrong)
     out = tmp_path / "out"
     # Held-out photos are told apart well; of the left-out source one `other` in two looks like a milium.
-    for split, doubtful in ((folds[0], 0), (folds[1], 0), (far, 2), (others, 2)):
+    inner = {split.name: inner_splits(split, (0, 1)) for split in (far, others)}
+    for split in (far, others):
+        for fold, held_out in enumerate(inner[split.name]):
+            assert held_out.name == f"{split.name}-fold-{fold}"
+            assert {row.fold for row in held_out.test} == {fold}
+            learnt = [row.file for row in (*held_out.train, *held_out.test)]
+            assert sorted(learnt) == sorted(row.file for row in split.train)
+    known = [*folds, *inner[far.name], *inner[others.name]]
+    for split, doubtful in (*((split, 0) for split in known), (far, 2), (others, 2)):
         folder = out / "timm" / split.name
         folder.mkdir(parents=True)
         asked = Task([], [r.file for r in split.test], list(LABELS), out, 1, folder / "answer.csv")
@@ -238,7 +251,7 @@ def test_what_was_left_out_gets_sets_fitted_on_the_folds_and_leads_the_table(
             label = "milium" if doubtful and row.label == "other" and met % doubtful else row.label
             chances.append([0.7 if name == label else 0.1 for name in LABELS])
         asked.answer(chances)
-    table.write_table(out, folds, [far, others], ["timm", table.OURS], 2.0, COVERAGE)
+    table.write_table(out, folds, [far, others], inner, ["timm", table.OURS], 2.0, COVERAGE)
     told = json.loads((out / "table.json").read_text())["baselines"]
     assert told["timm"]["external"]["without-far"]["suggestive.false_rate"]["value"] == 0.5
     assert told["timm"]["external"]["without-far"]["auroc.gouty_tophus"]["value"] == 1
@@ -254,7 +267,7 @@ def test_what_was_left_out_gets_sets_fitted_on_the_folds_and_leads_the_table(
     (out / table.OURS / "run" / "metrics.json").write_text(
         json.dumps({"leave_source_out": {"far": {"suggestive": {"false_rate": figure}}}})
     )
-    table.write_table(out, folds, [far], [table.OURS], 2.0, COVERAGE)
+    table.write_table(out, folds, [far], inner, [table.OURS], 2.0, COVERAGE)
     assert "0.250 (0.100 to 0.400)" in (out / "table.md").read_text()
 
 
