@@ -3,7 +3,6 @@
 import math
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import Final
 
 from calcinosis.model.finding import (
     DEPOSIT,
@@ -17,7 +16,6 @@ from calcinosis.model.frequencies import Frequencies, Frequency, named
 from calcinosis.model.labels import LABELS, OTHER, conditions
 from calcinosis.model.quality import QualityIssue
 from calcinosis.model.words import Words, words
-
 
 
 def decide(

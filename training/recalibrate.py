@@ -157,6 +157,16 @@ def _without_sets(block: Any) -> Any:
     return {name: _without_sets(value) for name, value in block.items() if name not in _OF_SETS}
 
 
+def _label_and_share(text: str) -> tuple[str, float]:
+    label, _, share = text.partition("=")
+    try:
+        return label, float(share)
+    except ValueError:
+        raise typer.BadParameter(
+            f"--coverage takes LABEL=SHARE, as other=0.998, not {text}"
+        ) from None
+
+
 def main(
     folder: Annotated[Path, typer.Argument(help="the checkpoint's folder")],
     coverage: Annotated[
@@ -172,8 +182,7 @@ def main(
     """
     from calcinosis.training.report.card import write_card
 
-    table = {label: float(share) for label, _, share in (text.partition("=") for text in coverage)}
-    recalibrate(folder, table)
+    recalibrate(folder, dict(_label_and_share(text) for text in coverage))
     write_card(folder)
     typer.echo(
         f"changed {folder} in place; metrics.json has no longer means over several cross-validations, shares of "

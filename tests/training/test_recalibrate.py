@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import typer
 
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.config import SHIPPED, load_config
@@ -16,7 +17,7 @@ from calcinosis.training.evaluate.calibrate import BY_FOLD
 from calcinosis.training.evaluate.frequencies import count_frequencies, reference_probabilities
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.predictions import read_predictions
-from calcinosis.training.recalibrate import _thresholds, recalibrate, with_sets
+from calcinosis.training.recalibrate import _thresholds, main, recalibrate, with_sets
 from calcinosis.training.report.card import write_card
 from tests.training.tables import drawn_table
 
@@ -114,6 +115,11 @@ def test_the_checkpoints_own_coverage_is_refused(copy: Path, coverage: dict[str,
     assert kept == {name: (copy / name).read_bytes() for name in FILES}
 
 
+def test_a_coverage_that_is_no_share_is_refused_with_the_form_to_give() -> None:
+    with pytest.raises(typer.BadParameter, match="LABEL=SHARE"):
+        main(SHIPPED, ["other"])
+
+
 def test_every_photo_of_the_tests_is_counted_once_in_the_frequencies() -> None:
     table = drawn_table(seed=3)
     prior = (0.1, 0.2, 0.3, 0.4)
@@ -143,7 +149,11 @@ def test_rounds_of_tests_are_counted_together_and_patients_once() -> None:
     again = count_frequencies([first, first], (0.25,) * 4)
     for once, twice in zip(count_frequencies([first], (0.25,) * 4).rows, again.rows, strict=True):
         assert (twice.rounds, twice.photos, twice.right) == (2, 2 * once.photos, 2 * once.right)
-        assert (twice.patients, twice.interval, twice.few) == (once.patients, once.interval, once.few)
+        assert (twice.patients, twice.interval, twice.few) == (
+            once.patients,
+            once.interval,
+            once.few,
+        )
     both = count_frequencies([first, second], (0.25,) * 4)
     assert sum(row.photos for row in both.rows) == 2 * len(first)
     assert sum(both.photos.values()) == len(first)
