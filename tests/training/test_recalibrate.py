@@ -172,8 +172,11 @@ def test_a_set_that_no_photo_had_has_no_frequency() -> None:
     led = {"calcinosis_cutis": 0.1, "gouty_tophus": 0.7, "milium": 0.1, "other": 0.1}
     assert frequencies.find(["gouty_tophus"], led) is None
     assert frequencies.malignant is not None
-    assert frequencies.malignant.called == 1
     assert frequencies.malignant.photos == 470
+    metrics = json.loads((SHIPPED / "metrics.json").read_text())["repeated"]
+    assert frequencies.malignant.rounds == metrics["repeats"] == frequencies.rows[0].rounds
+    share = find_figure(metrics, "suggestive.other_left_out_malignant")["value"]
+    assert frequencies.malignant.called == pytest.approx(470 * metrics["repeats"] * share)
 
 
 def test_the_curve_in_the_documentation_is_what_the_command_prints() -> None:
