@@ -94,6 +94,8 @@ def atomic_write(path: Path, content: bytes | str) -> None:
 def atomic_create(path: Path, content: str) -> None:
     """Write a new file whole or not at all, in UTF-8; of several writers one gets the name.
 
+    On a file system without hard links it is empty for the moment in which the name is taken.
+
     Raises:
         FileExistsError: if there is one of that name.
     """

@@ -14,8 +14,11 @@ from calcinosis.model.labels import OTHER
 Outcome = Literal["retake", "out_of_scope", "uncertain", "suggestive"]
 OUTCOMES: tuple[Outcome, ...] = ("retake", "out_of_scope", "uncertain", "suggestive")
 
-JSON_VERSION: Final = 3
-"""Of `Finding.as_json`; raised when a key is added. No key was ever taken away or changed its meaning."""
+JSON_VERSION: Final = 4
+"""Of `Finding.as_json`; raised when a key is added or changes its meaning. No key was ever taken away.
+
+4: `frequency` counts all rounds of the tests together, and says in `rounds` how many there were.
+"""
 DEPOSIT: Final = frozenset({"calcinosis_cutis", "gouty_tophus"})
 """Two conditions that are one thing in a photograph: something chalky in the skin."""
 FEW_PATIENTS: Final = 30

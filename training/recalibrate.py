@@ -7,7 +7,8 @@ rewrites `config.json` (the prediction sets and the frequencies), `predictions.c
 
 The folder is changed in place: give it a copy of a checkpoint that shall stay. Removed from `metrics.json` is what sets
 decided of which no predictions were kept: `repeated` and `out_of_distribution` whole, and of `leave_source_out`,
-`leave_other_out` and `leave_site_out` the figures of sets.
+`leave_other_out` and `leave_site_out` the figures of sets. How often a finding was right is counted in the first round of
+cross-validation alone, whose predictions were kept.
 
 Only probabilities were kept, each fold calibrated on the others, and no logits. A label whose coverage stays keeps its
 thresholds; another's are the probabilities at the new rank of the patients, an approximation of what calibrating
@@ -15,6 +16,7 @@ anew would give.
 """
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -32,6 +34,7 @@ from calcinosis.model.finding import outcome_of
 from calcinosis.model.labels import joined
 from calcinosis.training.evaluate.calibrate import (
     BY_FOLD,
+    UNKNOWN,
     check_coverage,
     patient_scores,
     threshold_at,
@@ -62,10 +65,16 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
         coverage: of the labels that shall have another than the checkpoint's.
 
     Raises:
-        TrainingError: `too_few_patients`; `nothing_to_change`, if the coverages are the checkpoint's own.
+        TrainingError: `unknown_label`; `too_few_patients`; `nothing_to_change`, if the coverages are the checkpoint's own.
         CheckpointError, PredictionsError: naming the file.
     """
     config = load_config(folder)
+    if unknown := set(coverage) - set(config.labels):
+        raise TrainingError(
+            "unknown_label",
+            f"has no label {', '.join(sorted(unknown))}; there are: {', '.join(config.labels)}",
+            name=str(folder),
+        )
     predictions = read_predictions(folder / "predictions.csv")
     before = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
     names = [predictions.labels[label] for label in predictions.label]
@@ -142,7 +151,8 @@ def with_sets(
         conformal = Conformal(
             coverage=coverage, thresholds=tuple(values), joined=joined(config.labels)
         )
-        members[own] = conformal.prediction_sets(reference[own])
+        unknown = np.array(values) == UNKNOWN  # which a mimic that is known does not bring in
+        members[own] = conformal.prediction_sets(reference[own]) & ~unknown
     outcomes = [
         outcome_of([label for label, member in zip(config.labels, row, strict=True) if member])
         for row in members
@@ -158,13 +168,16 @@ def _without_sets(block: Any) -> Any:
 
 
 def _label_and_share(text: str) -> tuple[str, float]:
-    label, _, share = text.partition("=")
+    label, _, number = text.partition("=")
     try:
-        return label, float(share)
+        share = float(number)
     except ValueError:
+        share = math.nan
+    if not 0 < share < 1:
         raise typer.BadParameter(
-            f"--coverage takes LABEL=SHARE, as other=0.998, not {text}"
-        ) from None
+            f"--coverage takes LABEL=SHARE, a share between 0 and 1, as other=0.998; not {text}"
+        )
+    return label, share
 
 
 def main(
@@ -178,7 +191,7 @@ def main(
 
     The folder is changed in place: give it a copy of what shall stay. Removed is what sets decided and cannot be made
     anew: the means over several cross-validations, the shares of pictures out of distribution, and the figures of
-    prediction sets on what was left out of training.
+    prediction sets on what was left out of training. How often a finding was right is counted in the first round alone.
     """
     from calcinosis.training.report.card import write_card
 
@@ -186,7 +199,8 @@ def main(
     write_card(folder)
     typer.echo(
         f"changed {folder} in place; metrics.json has no longer means over several cross-validations, shares of "
-        "pictures out of distribution, and figures of prediction sets on what was left out of training",
+        "pictures out of distribution, and figures of prediction sets on what was left out of training; how often a "
+        "finding was right is counted in the first round of cross-validation alone",
         err=True,
     )
 

@@ -133,6 +133,8 @@ def external_figures(
 ) -> dict[str, Any] | None:
     """What a baseline makes of a source that it did not learn from; None where it did not answer.
 
+    None too where a label shows nowhere else, so that no threshold can be set.
+
     Its prediction sets are fitted as this project's are by `--leave-source-out`: on answers for held-out photos of
     what it learnt from, and for a left-out photo on those of the other folds than its own.
 
@@ -142,19 +144,27 @@ def external_figures(
         inner: the folds of what the split learns from.
         coverage: (labels,) of the sets.
     """
-    p, held_out = answer_of(folder, split), answers(folder, inner, coverage)
-    if p is None or held_out is None:
+    p = answer_of(folder, split)
+    if p is None or not _all_labels_are_held_out(inner):
+        return None
+    held_out = answers(folder, inner, coverage)
+    if held_out is None:
         return None
     fold = np.array([row.fold for row in split.test])
     sets = np.ones_like(p, dtype=bool)
     for own in np.unique(fold):
-        several = len(inner) > 1
-        learnt = held_out.where(held_out.fold != own) if several else held_out
-        if len(np.unique(learnt.label)) < len(LABELS):
-            return None
-        sets[fold == own] = _sets(_calibrator(learnt, coverage), p[fold == own])
+        others = held_out.where(held_out.fold != own) if len(inner) > 1 else held_out
+        sets[fold == own] = _sets(_calibrator(others, coverage), p[fold == own])
     table = make_predictions(split.test, LABELS, p, sets)
     return chosen(compute_metrics(table, prior=None), EXTERNAL_FIGURES)
+
+
+def _all_labels_are_held_out(inner: Sequence[Split]) -> bool:
+    """Whether thresholds can be set on any of these folds' others, or on the only fold."""
+    rest = [[other for other in inner if other is not fold] or [fold] for fold in inner]
+    return all(
+        {row.label for fold in others for row in fold.test} >= set(LABELS) for others in rest
+    )
 
 
 def our_external_figures(out: Path, split: Split) -> dict[str, Any] | None:

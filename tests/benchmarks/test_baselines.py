@@ -259,6 +259,9 @@ def test_what_was_left_out_gets_sets_fitted_on_the_folds_and_leads_the_table(
     assert told["timm"][table.NAMED]["value"] == 1
     assert told["timm"][table.NAMED]["n"] == 60
     assert told[table.OURS]["external"]["without-far"] is None
+    # Where no other source shows a label, no threshold can be set for it.
+    short = [replace(fold, test=fold.test[:0]) for fold in inner[far.name]]
+    assert table.external_figures(out / "timm", far, short, COVERAGE) is None
     text = (out / "table.md").read_text()
     assert text.index("without-far:") < text.index("fold-0, fold-1")
     # This project's figures are those that its own run measured.

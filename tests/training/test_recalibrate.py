@@ -13,7 +13,7 @@ from calcinosis.common.errors import TrainingError
 from calcinosis.model.config import SHIPPED, load_config
 from calcinosis.model.finding import outcome_of
 from calcinosis.training.coverage_curve import Curve, curve_table
-from calcinosis.training.evaluate.calibrate import BY_FOLD
+from calcinosis.training.evaluate.calibrate import BY_FOLD, UNKNOWN
 from calcinosis.training.evaluate.frequencies import count_frequencies, reference_probabilities
 from calcinosis.training.evaluate.metrics.compute import find_figure
 from calcinosis.training.evaluate.predictions import read_predictions
@@ -115,9 +115,31 @@ def test_the_checkpoints_own_coverage_is_refused(copy: Path, coverage: dict[str,
     assert kept == {name: (copy / name).read_bytes() for name in FILES}
 
 
-def test_a_coverage_that_is_no_share_is_refused_with_the_form_to_give() -> None:
+@pytest.mark.parametrize(
+    "wrong", ["other", "other=", "other=99.5", "other=1", "other=0", "other=nan"]
+)
+def test_a_coverage_that_is_no_share_is_refused_with_the_form_to_give(wrong: str) -> None:
     with pytest.raises(typer.BadParameter, match="LABEL=SHARE"):
-        main(SHIPPED, ["other"])
+        main(SHIPPED, [wrong])
+
+
+def test_a_label_that_the_checkpoint_does_not_know_is_named(copy: Path) -> None:
+    with pytest.raises(TrainingError, match="no label milum; there are: calcinosis_cutis"):
+        recalibrate(copy, {"milum": 0.9})
+
+
+def test_a_label_unknown_to_a_fold_is_in_no_set_even_beside_its_mimic() -> None:
+    table, config = drawn_table(), load_config(SHIPPED)
+    p = table.probabilities.copy()
+    p[table.fold == 0, 0] = 0
+    table = replace(table, probabilities=p / p.sum(axis=1, keepdims=True))
+    known = [0.1, 0.1, 0.1, 0.1]
+    by_fold = {str(fold): [UNKNOWN, *known[1:]] if fold == 0 else known for fold in range(5)}
+    sets = with_sets(table, config, config.conformal.coverage, by_fold).prediction_set
+    led_by_tophi = table.argmax == 1
+    assert not sets[table.fold == 0, 0].any()
+    assert sets[(table.fold != 0) & led_by_tophi, 0].all()
+    assert (led_by_tophi & (table.fold == 0)).any()
 
 
 def test_every_photo_of_the_tests_is_counted_once_in_the_frequencies() -> None:

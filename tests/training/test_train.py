@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from importlib import metadata
@@ -25,7 +26,7 @@ from calcinosis.model.photo import open_photo
 from calcinosis.model.predictor import Predictor
 from calcinosis.training import evaluation as evaluate_module
 from calcinosis.training import train as train_module
-from calcinosis.training.crossval import cross_validate
+from calcinosis.training.crossval import CrossValidation, cross_validate, run_cross_validation
 from calcinosis.training.evaluate.calibrate import BY_FOLD
 from calcinosis.training.evaluate.predictions import NO_FOLD, read_predictions
 from calcinosis.training.evaluation import evaluate
@@ -285,3 +286,23 @@ def test_the_checkpoint_says_how_it_was_made(trained: tuple[Path, list[Row], Pat
     assert config.training["command"] == "calcinosis train"
     assert config.training["photos"] == dict.fromkeys(config.labels, 12)
     assert Recipe.model_validate(config.training["recipe"]) == tiny_recipe()
+
+
+def test_a_finding_counts_all_rounds_of_cross_validation(
+    trained: tuple[Path, list[Row], Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, rows, out = trained
+    shutil.copytree(out, tmp_path / "run")
+    shutil.copytree(out.with_name(out.name + ".work"), tmp_path / "run.work")
+
+    def twice(*given: Any) -> CrossValidation:
+        validated = run_cross_validation(*given)
+        return replace(validated, rounds=validated.rounds * 2)
+
+    monkeypatch.setattr(train_module, "run_cross_validation", twice)
+    run(rows, root, tiny_recipe(), tmp_path / "run", resume=True)
+    before, after = (load_config(folder).frequencies for folder in (out, tmp_path / "run"))
+    assert before is not None
+    assert after is not None
+    assert [row.photos for row in after.rows] == [2 * row.photos for row in before.rows]
+    assert {row.rounds for row in after.rows} == {2}

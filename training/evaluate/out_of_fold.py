@@ -12,7 +12,7 @@ from calcinosis.common.cache import cached_arrays
 from calcinosis.common.errors import TrainingError
 from calcinosis.model.labels import joined
 from calcinosis.model.ood import OODDetector
-from calcinosis.training.evaluate.calibrate import Calibrator, centre_of, fit_calibrator
+from calcinosis.training.evaluate.calibrate import UNKNOWN, Calibrator, centre_of, fit_calibrator
 from calcinosis.training.evaluate.predictions import Predictions, make_predictions
 from calcinosis.training.fit.features import Integers
 from calcinosis.training.fit.fitted import fit
@@ -136,11 +136,11 @@ def thresholds_by_fold(
 ) -> dict[str, list[float]]:
     """The thresholds of each fold's sets over all labels, as `metrics.json` keeps them.
 
-    That of a label which a fold did not know is 1: it has a probability of 0 there, and is in no set.
+    That of a label which a fold did not know is `UNKNOWN`: it has a probability of 0 there, and is in no set.
     """
     thresholds = {}
     for fold, found in calibrators.items():
-        row = np.ones(labels)
+        row = np.full(labels, UNKNOWN)
         row[found.known] = found.calibrator.conformal.thresholds if found.calibrator else 0
         thresholds[str(fold)] = row.tolist()
     return thresholds

@@ -4,7 +4,7 @@ Schema 0.2 (repository coalition-for-health-ai/mc-schema): a sequence of element
 """
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, Final
 
 from calcinosis.training.evaluate.metrics.compute import find_figure
@@ -28,9 +28,9 @@ def applied_card(context: dict[str, Any]) -> str:
         "card/applied_model_card.xml",
         **context,
         not_stated="Not stated by its makers.",
-        useful=list(_results(list_figures(metrics, USEFUL))),
+        useful=[*_left_out(metrics, USEFUL), *_results(list_figures(metrics, USEFUL))],
         fair=list(_by_skin_tone(metrics)) or [{"label": "By skin tone", "value": _NOT_MEASURED}],
-        safe=[*_left_out(metrics), *_results(list_figures(metrics, SAFE))],
+        safe=[*_left_out(metrics, SAFE), *_results(list_figures(metrics, SAFE))],
     )
 
 
@@ -42,9 +42,9 @@ def _results(rows: Iterable[Listed]) -> Iterator[dict[str, str]]:
         yield {"label": row.title, "value": _value(row.figure)}
 
 
-def _left_out(metrics: dict[str, Any]) -> Iterator[dict[str, str]]:
-    """What the card leads with: figures on what had not been learnt from."""
-    for left_out, row in external_figures(metrics):
+def _left_out(metrics: dict[str, Any], names: Sequence[str]) -> Iterator[dict[str, str]]:
+    """These figures on what had not been learnt from."""
+    for left_out, row in external_figures(metrics, names):
         title = f"{row.title} (left out of training: {left_out})"
         yield {"label": title, "value": _value(row.figure)}
 

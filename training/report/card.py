@@ -86,10 +86,11 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
         figure, family = row.figure, row.name.removesuffix(f".{row.name.split('.')[-1]}")
         if figure["value"] is None:
             continue
-        interval = None
+        told: dict[str, Any] = {"n": figure["n"]}
         if figure["low"] is not None:
-            bounds = [round(figure["low"], 4), round(figure["high"], 4)]
-            interval = {"interval_95": bounds, "n": figure["n"]}
+            told["interval_95"] = [round(figure["low"], 4), round(figure["high"], 4)]
+        elif "reason" in figure:
+            told["no_interval"] = figure["reason"]
         results.append(
             EvalResult(
                 task_type="image-classification",
@@ -98,7 +99,7 @@ def _front_matter(meta: Meta, metrics: Metrics) -> ModelCardData:
                 metric_type=_HUB_METRICS.get(row.name, _HUB_METRICS.get(family, family)),
                 metric_name=row.title,
                 metric_value=round(figure["value"], 4),
-                metric_args=interval,
+                metric_args=told,
             )
         )
     non_commercial = is_non_commercial(meta["licence"])
@@ -168,9 +169,9 @@ def _context(meta: Meta, metrics: Metrics, facts: Facts, terms: Sequence[Terms])
             {"title": title, "rows": list(_subgroup(field, metrics))} for field, title in GROUPS
         ],
         "calibration": {
-            source: format_estimate(block["ece"], percent=True)
+            source: format_estimate(figure, percent=True)
             for source, block in (metrics.get("by_source") or {}).items()
-            if block["ece"]["value"] is not None
+            if (figure := find_figure(block, "ece")) and figure["value"] is not None
         },
         "rarest": min(labels[:-1], key=lambda label: training["groups"][label]),
         "single_sources": list(_single_sources(meta, metrics)),

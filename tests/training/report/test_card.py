@@ -262,6 +262,14 @@ def test_the_weights_licence_follows_the_manifest(licences, stamp):
     assert ("non-commercial" in licence) == ("CC BY-NC 4.0" in licences)
 
 
+def test_a_source_of_a_few_photos_has_no_calibration_and_the_card_is_written(metrics, tmp_path):
+    few = {"n": 7, "label_counts": dict.fromkeys(metrics["labels"], 0)}
+    sources = {"small": few, **metrics["by_source"]}
+    text = write(tmp_path, metrics | {"by_source": sources}).read_text()
+    (line,) = [line for line in text.splitlines() if line.startswith("Error of calibration")]
+    assert "small" not in line
+
+
 def test_what_was_left_out_of_training_comes_first_and_repeats_are_averaged(metrics, tmp_path):
     figure = {"value": 0.125, "low": 0.1, "high": 0.15, "n": 80}
     block = {
