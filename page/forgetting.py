@@ -17,6 +17,7 @@ MOST_UNREAD: Final = 256
 """Sessions whose answers may wait to be fetched: a few times what the queue holds."""
 
 _EVENTS: Final = "/gradio_api/queue/data"
+_CLOSING: Final = b'"msg":"close_stream"'
 _CALLS: Final = "/gradio_api/call/finding_v1/"
 
 
@@ -55,7 +56,7 @@ class Forgetting:
         if not (session := _session(scope)):
             await self.app(scope, receive, send)
             return
-        gone = stayed = False
+        gone = stayed = closed = False
 
         async def receive_noting() -> Message:
             nonlocal gone
@@ -63,11 +64,16 @@ class Forgetting:
             gone = gone or message["type"] == "http.disconnect"
             return message
 
+        async def send_noting(message: Message) -> None:
+            nonlocal closed
+            closed = closed or _CLOSING in message.get("body", b"")
+            await send(message)
+
         try:
-            await self.app(scope, receive_noting, send)
+            await self.app(scope, receive_noting, send_noting)
             stayed = not gone
-        finally:
-            self._forget(session, left=not stayed)
+        finally:  # who was told that the stream ends hangs up, and may ask the next question at once
+            self._forget(session, left=not (stayed or closed))
 
     def _forget(self, session: str, *, left: bool) -> None:
         queue, states = self.page._queue, self.page.state_holder
