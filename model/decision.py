@@ -58,7 +58,7 @@ def decide(
         headline=_headline(say, prediction_set, frequency, frequency_text),
         mimic=_mimic(say, prediction_set, reference),
         frequency_text=frequency_text,
-        notes=unlikely if outcome == "out_of_scope" else (),
+        notes=(*(unlikely if outcome == "out_of_scope" else ()), *_left_out(say, left_out)),
         danger=danger_sentence(say, tuple(prior), frequencies),
         probabilities=dict(probabilities),
         shown=shown_probabilities(probabilities, coverage),
@@ -138,23 +138,24 @@ def _mimic(say: Words, prediction_set: Sequence[str], reference: Mapping[str, fl
 def _frequency_text(say: Words, frequency: Frequency | None, prediction_set: Sequence[str]) -> str:
     if frequency is None:
         return say("frequency.none")
-    rounds = frequency.rounds
-    tests = say("frequency.rounds", rounds=rounds) if rounds > 1 else say("frequency.tests")
+    rounds = "_in_rounds" if frequency.rounds > 1 else ""
+    counts = [
+        f"{n} {say.label(label)}"
+        for label, n in frequency.shown.items()
+        if n or label in prediction_set
+    ]
+    kind = "named"
     if frequency.few:
-        return say("frequency.few", photos=frequency.photos, tests=tests)
-    if outcome_of(prediction_set) == "uncertain" and set(prediction_set) != DEPOSIT:
-        counts = [
-            f"{n} {say.label(label)}"
-            for label, n in frequency.shown.items()
-            if n or label in prediction_set
-        ]
-        listed = ", ".join(counts)
-        return say("frequency.open", photos=frequency.photos, tests=tests, counts=listed)
+        kind = "few"
+    elif outcome_of(prediction_set) == "uncertain" and set(prediction_set) != DEPOSIT:
+        kind = "open"
     low, high = frequency.interval
     return say(
-        "frequency.named",
+        f"frequency.{kind}{rounds}",
+        rounds=frequency.rounds,
         photos=frequency.photos,
-        tests=tests,
+        patients=frequency.patients,
+        counts=", ".join(counts),
         right=frequency.right,
         label=say.listing(named(prediction_set), "or"),
         low=math.floor(100 * low),  # outward, so that no share below all reads 100
@@ -207,7 +208,6 @@ def _reasons(
         reasons.append(_composition(say, frequencies))
     if len(heat_maps) - len(left_out) > 1:
         reasons.append(say("reasons.together", count=len(heat_maps) - len(left_out)))
-    reasons.extend(_left_out(say, left_out))
     reasons.append(prior_sentence(say, prior))
     if len(set(prior.values())) > 1:
         reasons.append(say("reasons.still"))

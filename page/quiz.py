@@ -113,7 +113,7 @@ class Quiz:
         tool: list[str] = told["tool"]
         sentences = [
             told["truth"],
-            say("quiz.kept" if truth in ticked else "quiz.missed"),
+            say(f"quiz.{('kept' if truth in ticked else 'missed') if ticked else 'unticked'}"),
             say("quiz.chosen", labels=say.listing(ticked) or say("quiz.nothing")),
             say("quiz.points", points=_signed(points(ticked, truth, self.labels))),
         ]

@@ -26,7 +26,7 @@ import numpy as np
 import typer
 from numpy.typing import NDArray
 
-from calcinosis.common.errors import TrainingError
+from calcinosis.common.errors import CalcinosisError, PredictionsError, TrainingError
 from calcinosis.common.files import write_json
 from calcinosis.model.config import CONFIG, CheckpointConfig, load_config, write_config
 from calcinosis.model.conformal import Conformal
@@ -76,7 +76,7 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
             name=str(folder),
         )
     predictions = read_predictions(folder / "predictions.csv")
-    before = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+    before = _read_metrics(folder / "metrics.json")
     names = [predictions.labels[label] for label in predictions.label]
     check_coverage(names, predictions.group, predictions.fold.tolist(), coverage)
     shares = tuple(
@@ -111,9 +111,23 @@ def recalibrate(folder: Path, coverage: dict[str, float]) -> dict[str, Any]:
     settings["conformal"] = conformal.model_dump(mode="json")
     frequencies = count_frequencies([predictions], config.prior)
     settings["frequencies"] = frequencies.model_dump(mode="json")
+    shown = ", ".join(f"{label} {share:g}" for label, share in coverage.items())
+    made = settings["training"].get("made", "")
+    again = f"Recalibrated afterwards, on the first cross-validation alone: coverage of {shown}."
+    settings["training"]["made"] = f"{made} {again}".strip()
     write_predictions(predictions, folder / "predictions.csv")
     write_json(folder / "metrics.json", metrics)
     write_config(folder, settings)
+    return metrics
+
+
+def _read_metrics(path: Path) -> dict[str, Any]:
+    try:
+        metrics: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        raise PredictionsError(
+            "no_metrics", "cannot be read; copy the whole folder of a checkpoint", name=str(path)
+        ) from None
     return metrics
 
 
@@ -195,7 +209,14 @@ def main(
     """
     from calcinosis.training.report.card import write_card
 
-    recalibrate(folder, dict(_label_and_share(text) for text in coverage))
+    table = [_label_and_share(text) for text in coverage]
+    if len(dict(table)) < len(table):
+        raise typer.BadParameter("--coverage names a label twice; give each one share")
+    try:
+        recalibrate(folder, dict(table))
+    except CalcinosisError as error:
+        typer.echo(f"error: {error}", err=True)
+        raise typer.Exit(1) from None
     write_card(folder)
     typer.echo(
         f"changed {folder} in place; metrics.json has no longer means over several cross-validations, shares of "

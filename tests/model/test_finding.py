@@ -363,8 +363,7 @@ def test_no_text_claims_more_than_its_numbers(
         if finding.frequency is None:
             assert finding.frequency_text == say("frequency.none")
         elif photos < 5:
-            tests = say("frequency.tests")
-            assert finding.frequency_text == say("frequency.few", photos=photos, tests=tests)
+            assert finding.frequency_text == say("frequency.few", photos=photos)
         for number in re.findall(r"\d+", finding.frequency_text.split("(")[0]):
             assert int(number) in {
                 photos,
@@ -478,13 +477,13 @@ def test_what_several_rounds_of_tests_counted_is_told_as_that(language: str) -> 
     assert once.malignant is not None
     malignant = once.malignant.model_copy(update={"rounds": 4})
     told = milium(once.model_copy(update={"rows": (row,), "malignant": malignant}), language)
-    assert say("frequency.rounds", rounds=4) in told.frequency_text
-    assert say("frequency.tests") not in told.frequency_text
+    counts = {"rounds": 4, "photos": 24, "patients": 24, "right": 7, "low": 14, "high": 50}
+    milia = {"label": say.label("milium"), **counts}
+    assert told.frequency_text == say("frequency.named_in_rounds", **milia)
     assert told.danger == say("danger.known_in_rounds", rounds=4, photos=277, called=2)
     few = row.model_copy(update={"photos": 19, "shown": row.shown})
     told = milium(once.model_copy(update={"rows": (few,)}), language)
-    tests = say("frequency.rounds", rounds=4)
-    assert told.frequency_text == say("frequency.few", photos=19, tests=tests)
+    assert told.frequency_text == say("frequency.few_in_rounds", photos=19, rounds=4)
 
 
 def test_an_interval_is_rounded_outward() -> None:

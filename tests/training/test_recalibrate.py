@@ -123,6 +123,20 @@ def test_a_coverage_that_is_no_share_is_refused_with_the_form_to_give(wrong: str
         main(SHIPPED, [wrong])
 
 
+def test_a_mistake_ends_in_one_line_that_names_the_file(
+    copy: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(typer.BadParameter, match="twice"):
+        main(copy, ["other=0.99", "other=0.998"])
+    (copy / "metrics.json").unlink()
+    for folder, named in ((copy, "metrics.json"), (copy / "none", "none")):
+        with pytest.raises(typer.Exit):
+            main(folder, ["other=0.998"])
+        (line,) = capsys.readouterr().err.splitlines()
+        assert line.startswith("error: ")
+        assert named in line
+
+
 def test_a_label_that_the_checkpoint_does_not_know_is_named(copy: Path) -> None:
     with pytest.raises(TrainingError, match="no label milum; there are: calcinosis_cutis"):
         recalibrate(copy, {"milum": 0.9})

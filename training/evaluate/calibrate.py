@@ -159,7 +159,7 @@ def check_coverage(
                 "too_few_patients",
                 f"coverage.{label} = {share:g} takes {needed} calibration patients of the label in every fold, "
                 f"and one has {fewest}; those support {most:g} at most: ask for "
-                f'coverage={{"{label}": {most:g}}} in the recipe, or add photographs of more patients',
+                f"{label} = {most:g} in `coverage`, or add photographs of more patients",
             )
 
 

@@ -102,7 +102,7 @@ def test_a_coverage_that_too_few_patients_support_is_refused_with_the_number() -
     check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.994})
     with pytest.raises(
         TrainingError,
-        match=r"takes 199 .* one has 192; those support 0.994 .*coverage={\"other\": 0.994}",
+        match=r"takes 199 .* one has 192; those support 0.994 .*ask for other = 0.994 in `coverage`",
     ) as caught:
         check_coverage(labels, patients(480), folds, {"milium": 0.9, "other": 0.995})
     assert caught.value.code == "too_few_patients"
