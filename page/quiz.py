@@ -111,9 +111,12 @@ class Quiz:
     ) -> list[str]:
         say = words(language, self.labels)
         tool: list[str] = told["tool"]
+        verdict = "unticked"
+        if ticked:
+            verdict = "kept" if truth in ticked else "missed"
         sentences = [
             told["truth"],
-            say(f"quiz.{('kept' if truth in ticked else 'missed') if ticked else 'unticked'}"),
+            say(f"quiz.{verdict}"),
             say("quiz.chosen", labels=say.listing(ticked) or say("quiz.nothing")),
             say("quiz.points", points=_signed(points(ticked, truth, self.labels))),
         ]

@@ -89,19 +89,27 @@ def answers(folder: Path, folds: Sequence[Split], coverage: Sequence[float]) -> 
         folds: what it was asked about.
         coverage: (labels,) of the sets.
     """
+    table = _without_sets(folder, folds)
+    if table is None:
+        return None
+    p, sets = table.probabilities, table.prediction_set.copy()
+    fold = np.repeat(np.arange(len(folds)), [len(split.test) for split in folds])
+    for held_out in range(len(folds) if len(folds) > 1 else 0):
+        calibrator = _calibrator(table.where(fold != held_out), coverage)
+        sets[fold == held_out] = _sets(calibrator, p[fold == held_out])
+    rows = [row for split in folds for row in split.test]
+    return make_predictions(rows, LABELS, p, sets)
+
+
+def _without_sets(folder: Path, folds: Sequence[Split]) -> Predictions | None:
+    """What a baseline said of the photos of these folds, with every label in each set; None as for `answers`."""
     said = [answer_of(folder, split) for split in folds]
     given = [p for p in said if p is not None]
     if not given or len(given) < len(folds):
         return None
     p = np.concatenate(given)
     rows = [row for split in folds for row in split.test]
-    fold = np.repeat(np.arange(len(folds)), [len(split.test) for split in folds])
-    sets = np.ones_like(p, dtype=bool)
-    table = make_predictions(rows, LABELS, p, sets)
-    for held_out in range(len(folds) if len(folds) > 1 else 0):
-        calibrator = _calibrator(table.where(fold != held_out), coverage)
-        sets[fold == held_out] = _sets(calibrator, p[fold == held_out])
-    return make_predictions(rows, LABELS, p, sets)
+    return make_predictions(rows, LABELS, p, np.ones_like(p, dtype=bool))
 
 
 def _calibrator(table: Predictions, coverage: Sequence[float]) -> Calibrator:
@@ -147,7 +155,7 @@ def external_figures(
     p = answer_of(folder, split)
     if p is None or not _all_labels_are_held_out(inner):
         return None
-    held_out = answers(folder, inner, coverage)
+    held_out = _without_sets(folder, inner)
     if held_out is None:
         return None
     fold = np.array([row.fold for row in split.test])

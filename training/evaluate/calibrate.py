@@ -19,9 +19,9 @@ Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 BY_FOLD: Final = "thresholds_by_fold"
+"""Where `metrics.json` keeps the thresholds of the folds' prediction sets, below `conformal`."""
 UNKNOWN: Final = 1.0
 """The threshold, in `BY_FOLD`, of a label that a fold did not know."""
-"""Where `metrics.json` keeps the thresholds of the folds' prediction sets, below `conformal`."""
 _SHRINKAGE: Final = 0.01
 """Weight of the squared log temperatures and biases: a dozen photos per label must not make certainty."""
 

@@ -65,30 +65,24 @@ def external_figures(
     Where a source's `other` alone was left out, only what was made of that, and how the conditions' photos, whose
     sources had been learnt, rank against it.
     """
-    for title, block in _left_out(metrics, "leave_other_out"):
-        other = metrics["labels"][-1]
-        kept = (*_FALSE_ALARMS, f"sensitivity.{other}", f"conformal.coverage.{other}")
+    other = metrics["labels"][-1]
+    of_other = (*_FALSE_ALARMS, f"sensitivity.{other}", f"conformal.coverage.{other}")
+    for title, block, whole in _left_out(metrics):
         for row in list_figures(block, names):
-            is_kept = row.name in kept or row.name.startswith("auroc.")
-            if is_kept and row.figure["value"] is not None:
+            is_of_it = whole or row.name in of_other or row.name.startswith("auroc.")
+            if is_of_it and row.figure["value"] is not None:
                 yield title, row
-    for kind in ("leave_source_out", "leave_site_out"):
-        for title, block in _left_out(metrics, kind):
-            for row in list_figures(block, names):
-                if row.figure["value"] is not None:
-                    yield title, row
 
 
-def _left_out(metrics: dict[str, Any], kind: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """What was left out, in words, and the block of figures on it."""
-    for name, block in (metrics.get(kind) or {}).items():
-        if kind == "leave_other_out":
-            yield f"{plain_name(metrics['labels'][-1])} from {name}, no condition", block
-        elif kind == "leave_source_out":
-            yield f"all photos from {name}", block
-        else:
-            for site, of_site in block.items():
-                yield f"{plain_name(name)}, {plain_name(site)}", of_site
+def _left_out(metrics: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], bool]]:
+    """What was left out, in words; the block of figures on it; and whether conditions were left out too."""
+    for source, block in (metrics.get("leave_other_out") or {}).items():
+        yield f"{plain_name(metrics['labels'][-1])} from {source}, no condition", block, False
+    for source, block in (metrics.get("leave_source_out") or {}).items():
+        yield f"all photos from {source}", block, True
+    for label, sites in (metrics.get("leave_site_out") or {}).items():
+        for site, block in sites.items():
+            yield f"{plain_name(label)}, {plain_name(site)}", block, True
 
 
 def _figures(metrics: dict[str, Any], name: str) -> Iterator[tuple[str, dict[str, Any]]]:
